@@ -1,0 +1,84 @@
+"""The protocol of every environment: pure functions on arrays of fixed shape, one team, no dict of agents.
+
+Axis letters here and everywhere: N agents, A actions of one agent, O observation features, S global-state features.
+An environment object holds static sizes and the defaults of its numeric options; whatever may vary between
+seeds of one compiled program is in `params`, the last argument of every function.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from marlx_envs.options import numbers_of
+
+Params = dict[str, jax.Array]
+State = Any  # a pytree of arrays; each environment has its own
+Step = tuple[State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Static sizes and facts of an environment."""
+
+    n_agents: int
+    n_actions: int
+    observation_size: int
+    state_size: int
+    episode_limit: int  # environment steps
+    limit_is_terminal: bool  # True: the last step is `terminated`; False: it is `truncated` and bootstraps
+    return_max: float | None  # best undiscounted return of an episode with the default params, where known
+    return_min: float | None = None
+    metrics: tuple[str, ...] = ()  # keys of `info` worth a mean over episodes (its value at the last step)
+
+
+class Environment(abc.ABC):
+    """One team in one environment. Subclasses are frozen dataclasses of options (`marlx_envs.options`)."""
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> Spec:
+        """Static sizes."""
+
+    @property
+    def params(self) -> Params:
+        """Default values of the traced options, float32 scalars unless a subclass adds arrays."""
+        return {name: jnp.float32(value) for name, value in numbers_of(self).items()}
+
+    @abc.abstractmethod
+    def reset(self, key: chex.PRNGKey, params: Params | None = None) -> State:
+        """The first state of an episode."""
+
+    @abc.abstractmethod
+    def step(self, key: chex.PRNGKey, state: State, actions: jax.Array, params: Params | None = None) -> Step:
+        """One step without automatic reset.
+
+        Args:
+            actions: int32 [N]; an unavailable action is harmless.
+
+        Returns:
+            state, reward float32 [], terminated bool [], truncated bool [] (never both), info of scalars.
+        """
+
+    @abc.abstractmethod
+    def observe(self, state: State, params: Params | None = None) -> jax.Array:
+        """Observations, float32 [N O]."""
+
+    @abc.abstractmethod
+    def global_state(self, state: State, params: Params | None = None) -> jax.Array:
+        """Global state, float32 [S]."""
+
+    @abc.abstractmethod
+    def available_actions(self, state: State, params: Params | None = None) -> jax.Array:
+        """Which actions are available, bool [N A]; at least one for every agent in every reachable state."""
+
+    def pack(self, state: State) -> Any:
+        """The state in the smallest form from which observations, global state and masks can be recomputed."""
+        return state
+
+    def unpack(self, packed: Any) -> State:
+        """A state that `observe`, `global_state` and `available_actions` accept, from its packed form."""
+        return packed

@@ -1,0 +1,124 @@
+"""Options of configurable parts: dataclass fields with bounds, a one-line description and a kind.
+
+A *number* is traced by compiled programs, so it can differ between seeds of one program and be an axis
+of a sweep; a *size*, *flag*, *choice* or *text* is static and decides the shape of the program.
+Nothing heavy is imported here: listings and error messages must be quick.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["number", "size", "flag", "choice", "text", "data"]
+
+
+class UsageError(ValueError):
+    """A mistake of the user; its message is one line that names the mistake and the nearest valid choice."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field accepts. `low` and `high` are inclusive bounds; `choices` the valid words of a choice."""
+
+    kind: Kind
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def _field(default: Any, option: Option) -> Any:
+    return dataclasses.field(default=default, metadata={"option": option})
+
+
+def number(default: float, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A traced real number."""
+    return _field(float(default), Option("number", doc, low, high))
+
+
+def size(default: int, doc: str, *, low: int = 1, high: int | None = None) -> Any:
+    """A static whole number."""
+    return _field(default, Option("size", doc, low, high))
+
+
+def flag(default: bool, doc: str) -> Any:
+    """A static switch."""
+    return _field(default, Option("flag", doc))
+
+
+def choice(default: str, doc: str, choices: Iterable[str]) -> Any:
+    """A static word out of a few."""
+    return _field(default, Option("choice", doc, choices=tuple(choices)))
+
+
+def text(default: str, doc: str) -> Any:
+    """A static string that the part itself checks."""
+    return _field(default, Option("text", doc))
+
+
+def data(default: Any, doc: str) -> Any:
+    """A name, a nested list or a file, which the part itself reads and checks."""
+    return _field(default, Option("data", doc))
+
+
+def options_of(part: Any) -> dict[str, Option]:
+    """The options of a dataclass (or of an instance), in the order of declaration."""
+    return {f.name: f.metadata["option"] for f in dataclasses.fields(part) if "option" in f.metadata}
+
+
+def numbers_of(part: Any) -> dict[str, float]:
+    """The traced numbers of an instance."""
+    return {name: getattr(part, name) for name, option in options_of(part).items() if option.kind == "number"}
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`; did you mean X?` for the closest valid name, else the list of all of them."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; valid: {', '.join(names)}"
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> UsageError:
+    """The error for a name that does not exist."""
+    return UsageError(f"unknown {what} '{name}'{nearest(name, valid)}")
+
+
+def checked(part: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values converted to the kinds of `part`'s options; raises `UsageError` naming `where.name`."""
+    options = options_of(part)
+    for name in values:
+        if name not in options:
+            raise unknown(f"field of [{where}]", name, options)
+    return {name: check(options[name], value, f"{where}.{name}") for name, value in values.items()}
+
+
+def check(option: Option, value: Any, name: str) -> Any:
+    """One value converted to its option's kind. Raises `UsageError` on a wrong type or range."""
+    if option.kind == "data":
+        return value
+    if option.kind == "number":
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{name} must be a number, not {value!r}")
+        value = float(value)
+        if not math.isfinite(value):
+            raise UsageError(f"{name} must be finite, not {value}")
+    elif option.kind == "size":
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # 1e6 on a command line
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UsageError(f"{name} must be a whole number, not {value!r}")
+    elif option.kind == "flag":
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} must be true or false, not {value!r}")
+    elif not isinstance(value, str):
+        raise UsageError(f"{name} must be a word, not {value!r}")
+    elif option.kind == "choice" and value not in option.choices:
+        raise unknown(f"value of {name}", value, option.choices)
+    if option.low is not None and value < option.low:
+        raise UsageError(f"{name} must be at least {option.low:g}, not {value:g}")
+    if option.high is not None and value > option.high:
+        raise UsageError(f"{name} must be at most {option.high:g}, not {value:g}")
+    return value
