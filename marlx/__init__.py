@@ -1,0 +1,48 @@
+"""marlx: cooperative multi-agent value factorization, trained end to end inside one XLA program.
+
+    import marlx
+    experiment = marlx.configure("qmix", "predator_prey", "environment.miss_penalty=-2")
+    result = jax.jit(jax.vmap(marlx.make_train(experiment)))(jax.random.split(jax.random.key(0), 64))
+
+Names are imported when they are first used, so that `import marlx` and `marlx --help` stay quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marlx import exploration, mixers, targets, weightings
+    from marlx.algorithms import ALGORITHMS, Method
+    from marlx.experiment import Experiment, configure
+    from marlx.program import make_train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ALGORITHMS": "marlx.algorithms",
+    "Method": "marlx.algorithms",
+    "Experiment": "marlx.experiment",
+    "configure": "marlx.experiment",
+    "make_train": "marlx.program",
+}
+_MODULES = ("exploration", "mixers", "targets", "weightings")
+
+__all__ = [
+    "ALGORITHMS",
+    "Experiment",
+    "Method",
+    "configure",
+    "exploration",
+    "make_train",
+    "mixers",
+    "targets",
+    "weightings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"marlx.{name}")
+    raise AttributeError(f"module 'marlx' has no attribute {name!r}")

@@ -1,0 +1,31 @@
+"""What a registered method is: a name, its source, and a composition of parts with defaults; data only."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of `ALGORITHMS`.
+
+    Args:
+        composition: values of fields of section `algorithm` that make the method ("mixer": "qmix", ...).
+        defaults: "section.name" -> value, what the method asks for everywhere.
+        environments: the same for one environment, by its name.
+        rule: module of `marlx.algorithms` with `options(composition)` and `build(...)`; or a full module name.
+    """
+
+    name: str
+    summary: str
+    source: str
+    composition: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rule: str = "value_factorization"
+    module: str = ""
+
+    def load_rule(self) -> Any:
+        """The module that builds the method's three functions."""
+        return importlib.import_module(self.rule if "." in self.rule else f"marlx.algorithms.{self.rule}")

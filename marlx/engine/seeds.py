@@ -1,0 +1,126 @@
+"""The seed axis: devices x sequential map x vmap width, around the phases of one seed.
+
+    fleet = Fleet(program, numbers, seeds=range(64)); state = fleet.init(); state, metrics = fleet.train(first, count, state)
+
+Seed i has the key fold_in(key(base_seed), i) wherever it runs. Seeds are padded to devices x maps x width; the padding
+repeats the last seed and is cut from every result. Inside, one mesh axis `seed`, no collectives, state donated.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from marlx.types import Metrics
+
+
+class Phases(Protocol):
+    """The phases of a run of one seed; pure functions."""
+
+    def init(self, key: Any, numbers: Any) -> Any: ...
+
+    def train(self, first: Any, count: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]: ...
+
+    def evaluate(self, index: Any, state: Any, numbers: Any) -> Metrics: ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How S seeds lie: on `devices`, each maps over groups of `width` seeds that are vmapped."""
+
+    devices: int
+    maps: int
+    width: int
+
+    @property
+    def padded(self) -> int:
+        """Seeds computed, padding included."""
+        return self.devices * self.maps * self.width
+
+
+def choose_layout(seeds: int, devices: int, width: int | None = None) -> Layout:
+    """Spread seeds evenly over the devices, then groups of at most `width` (None: all of a device at once)."""
+    devices = min(devices, seeds)
+    each = -(-seeds // devices)
+    width = min(width or each, each)
+    return Layout(devices, -(-each // width), width)
+
+
+class Fleet:
+    """Many seeds of one program, on the devices of this process.
+
+    Args:
+        numbers: the traced numbers, shared by all seeds.
+        seeds: seed ids; results are in this order, leading axis [S].
+        width: seeds vmapped together on a device; None chooses by platform.
+    """
+
+    def __init__(
+        self, program: Phases, numbers: Any, seeds: Sequence[int], base_seed: int = 0, width: int | None = None
+    ) -> None:
+        self.program, self.numbers, self.seeds = program, numbers, list(seeds)
+        devices = jax.local_devices()
+        if width is None and devices[0].platform == "cpu":
+            width = 1  # batched products with a seed's own weights are slow on CPU
+        self.layout = choose_layout(len(self.seeds), len(devices), width)
+        self.mesh = Mesh(np.array(devices[: self.layout.devices]), ("seed",))
+        ids = self.seeds + [self.seeds[-1]] * (self.layout.padded - len(self.seeds))
+        fold = jax.vmap(partial(jax.random.fold_in, jax.random.key(base_seed)))
+        self.keys = jax.device_put(fold(jnp.asarray(ids, jnp.uint32)), NamedSharding(self.mesh, PartitionSpec("seed")))
+        self._init = jax.jit(self._spread(program.init, 0))
+        self._train = jax.jit(self._spread(program.train, 2), donate_argnums=2)
+        self._evaluate = jax.jit(self._spread(program.evaluate, 1))
+
+    def _spread(self, phase: Any, shared: int) -> Any:
+        """`phase(*shared, seed, numbers)` of one seed -> of all seeds; `shared` leading arguments have no seed axis."""
+        seed, everywhere = PartitionSpec("seed"), PartitionSpec()
+        maps, width = self.layout.maps, self.layout.width
+
+        def on_device(*arguments: Any) -> Any:
+            *common, state, numbers = arguments
+
+            def group(state: Any) -> Any:
+                return jax.vmap(lambda state: phase(*common, state, numbers))(state)
+
+            if maps == 1:
+                return group(state)
+            grouped = jax.tree.map(lambda x: x.reshape(maps, width, *x.shape[1:]), state)
+            return jax.tree.map(lambda x: x.reshape(maps * width, *x.shape[2:]), jax.lax.map(group, grouped))
+
+        specs = (everywhere,) * shared + (seed, everywhere)
+        return jax.shard_map(on_device, mesh=self.mesh, in_specs=specs, out_specs=seed, check_vma=False)
+
+    def compile(self) -> float:
+        """Compiles all phases ahead of time; returns the seconds it took."""
+        started = time.perf_counter()
+        index = jax.ShapeDtypeStruct((), jnp.int32)
+        state = jax.eval_shape(self._init, self.keys, self.numbers)
+        sharding = NamedSharding(self.mesh, PartitionSpec("seed"))
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+        self._init = self._init.lower(self.keys, self.numbers).compile()
+        self._train = self._train.lower(index, index, state, self.numbers).compile()
+        self._evaluate = self._evaluate.lower(index, state, self.numbers).compile()
+        return time.perf_counter() - started
+
+    def init(self) -> Any:
+        """States of all seeds after their warm-up; leading axis is the padded seed axis."""
+        return self._init(self.keys, self.numbers)
+
+    def train(self, first: int, count: int, state: Any) -> tuple[Any, dict[str, np.ndarray]]:
+        """`count` iterations from number `first`; metrics [S]. The given state is consumed."""
+        state, metrics = self._train(np.int32(first), np.int32(count), state, self.numbers)
+        return state, self.cut(metrics)
+
+    def evaluate(self, index: int, state: Any) -> dict[str, np.ndarray]:
+        """Evaluation metrics [S] of every seed."""
+        return self.cut(self._evaluate(np.int32(index), state, self.numbers))
+
+    def cut(self, tree: Any) -> Any:
+        """Arrays on the host without the padding; waits for the devices."""
+        return jax.tree.map(lambda x: np.asarray(x)[: len(self.seeds)], tree)

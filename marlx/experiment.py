@@ -1,0 +1,183 @@
+"""What a run is: an algorithm, an environment, and five sections of checked options. Errors are one line.
+
+    configure("qmix", "predator_prey", "environment.miss_penalty=-2", "training.total_steps=1_000_000")
+
+The order of precedence, weakest first: defaults of the sections; the profile, or the house's numbers for the
+environment; the method's own; the user's.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import marlx_envs
+import numpy as np
+from marlx_envs.options import Option, UsageError, check, options_of, unknown
+
+from marlx.agents import AgentOptions
+from marlx.algorithms import ALGORITHMS
+from marlx.algorithms.profiles import HOUSE, PROFILES
+from marlx.engine.trainer import plan
+from marlx.settings import Evaluation, Training
+
+SECTIONS = ("environment", "agent", "algorithm", "training", "evaluation")
+_CLASSES: dict[str, type] = {"agent": AgentOptions, "training": Training, "evaluation": Evaluation}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A fully resolved run. Made by `configure`; every section holds a value for each of its fields."""
+
+    algorithm_name: str
+    environment_name: str
+    environment: Mapping[str, Any]
+    agent: Mapping[str, Any]
+    algorithm: Mapping[str, Any]
+    training: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """The values of one section."""
+        return getattr(self, name)
+
+    def options(self, name: str) -> dict[str, Option]:
+        """The fields that a section has in this composition."""
+        return _options(name, self.algorithm_name, self.environment_name, self.algorithm)
+
+    def make_environment(self) -> "marlx_envs.base.Environment":
+        """The environment with this experiment's options."""
+        return marlx_envs.make(self.environment_name, **self.environment)
+
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """Every traced number by section, plus the arrays that an environment has beside its numbers."""
+        found = {
+            name: {field: np.float32(self.section(name)[field]) for field, o in self.options(name).items() if o.kind == "number"}
+            for name in SECTIONS[1:]
+        }
+        return {"environment": self.make_environment().params, **found}
+
+    def replace(self, *overrides: str | Mapping[str, Any]) -> "Experiment":
+        """The same experiment with some values changed, checked again."""
+        mine = {f"{s}.{k}": v for s in SECTIONS for k, v in self.section(s).items()}
+        return _resolve(self.algorithm_name, self.environment_name, {}, {**mine, **parse(overrides)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Names and sections as plain data."""
+        names = {"algorithm_name": self.algorithm_name, "environment_name": self.environment_name}
+        return {**names, **{s: dict(self.section(s)) for s in SECTIONS}}
+
+
+def configure(algorithm: str, environment: str, *overrides: str | Mapping[str, Any]) -> Experiment:
+    """An experiment from names and overrides ("section.name=value" or {"section.name": value}).
+
+    Raises:
+        UsageError: an unknown algorithm, environment, section or field (with the nearest valid name), a wrong type, a
+            value out of range, or values that do not go together.
+    """
+    method = ALGORITHMS[algorithm]
+    marlx_envs.ENVIRONMENTS[environment]
+    user = parse(overrides)
+    profile = user.get("algorithm.profile", method.composition.get("profile", "house"))
+    if profile not in PROFILES:
+        raise unknown("value of algorithm.profile", str(profile), PROFILES)
+    numbers = HOUSE.get(environment, {}) if profile == "house" else PROFILES[profile]
+    composition = {f"algorithm.{name}": value for name, value in method.composition.items()}
+    defaults = {**numbers, **composition, **method.defaults, **method.environments.get(environment, {})}
+    return _resolve(algorithm, environment, defaults, user)
+
+
+def from_dict(values: Mapping[str, Any]) -> Experiment:
+    """The inverse of `to_dict`, checked like any configuration."""
+    for name in values:
+        if name not in (*SECTIONS, "algorithm_name", "environment_name"):
+            raise unknown("section", name, SECTIONS)
+    for name in ("algorithm_name", "environment_name"):
+        if not isinstance(values.get(name), str):
+            raise UsageError(f"an experiment needs {name}, a name")
+    flat = {f"{s}.{k}": v for s in SECTIONS for k, v in dict(values.get(s, {})).items()}
+    return configure(values["algorithm_name"], values["environment_name"], flat)
+
+
+def parse(overrides: tuple[str | Mapping[str, Any], ...]) -> dict[str, Any]:
+    """Overrides as {"section.name": value}; a later one wins. Strings hold TOML values, or bare words."""
+    found: dict[str, Any] = {}
+    for override in overrides:
+        if isinstance(override, Mapping):
+            items = dict(override)
+        elif isinstance(override, str) and "=" in override:
+            name, _, value = override.partition("=")
+            items = {name.strip(): _value(value.strip())}
+        else:
+            raise UsageError(f"expected section.name=value, not {override!r}")
+        for name in items:
+            section, dot, field = name.partition(".")
+            if not dot or not field:
+                raise UsageError(f"expected section.name=value, not {name!r}; sections: {', '.join(SECTIONS)}")
+            if section not in SECTIONS:
+                raise unknown("section", section, SECTIONS)
+        found.update(items)
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _options(section: str, algorithm: str, environment: str, values: Mapping[str, Any]) -> dict[str, Option]:
+    if section == "environment":
+        return options_of(marlx_envs.ENVIRONMENTS[environment].load())
+    if section == "algorithm":
+        return ALGORITHMS[algorithm].load_rule().options(dict(values))
+    return options_of(_CLASSES[section])
+
+
+def _defaults(section: str, algorithm: str, environment: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    if section == "algorithm":
+        return ALGORITHMS[algorithm].load_rule().defaults(dict(values))
+    if section == "environment":
+        entry = marlx_envs.ENVIRONMENTS[environment]
+        return {**_field_defaults(entry.load()), **entry.options}
+    return _field_defaults(_CLASSES[section])
+
+
+def _field_defaults(part: type) -> dict[str, Any]:
+    return {f.name: f.default for f in fields(part) if "option" in f.metadata}
+
+
+def _resolve(algorithm: str, environment: str, defaults: Mapping[str, Any], user: Mapping[str, Any]) -> Experiment:
+    resolved: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS:
+        given = {
+            name.partition(".")[2]: value
+            for name, value in {**defaults, **user}.items()
+            if name.partition(".")[0] == section
+        }
+        options = _options(section, algorithm, environment, given)
+        for name in given:
+            if name not in options:
+                raise unknown(f"field of [{section}]", name, options)
+        values = {**_defaults(section, algorithm, environment, given), **given}
+        resolved[section] = {name: check(options[name], value, f"{section}.{name}") for name, value in values.items()}
+    experiment = Experiment(algorithm, environment, **resolved)
+    _check_together(experiment)
+    return experiment
+
+
+def _check_together(experiment: Experiment) -> None:
+    training, evaluation = Training(**experiment.training), Evaluation(**experiment.evaluation)
+    lengths = plan(training, evaluation, experiment.make_environment().spec.episode_limit)
+    if training.batch_size > lengths.capacity:
+        raise UsageError(
+            f"training.batch_size must be at most training.buffer_size ({lengths.capacity}), not {training.batch_size}"
+        )
+    least = (lengths.warm_up + 1) * lengths.steps_per_iteration
+    if training.total_steps < least:
+        raise UsageError(
+            f"training.total_steps must be at least {least}, the steps that fill a first batch, not {training.total_steps}"
+        )

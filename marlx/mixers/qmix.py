@@ -1,0 +1,83 @@
+"""QMIX: a two-layer network, monotone in every utility, whose weights come from the state (Rashid et al. 2018)."""
+
+from dataclasses import dataclass
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from marlx_envs.discovery import Entry
+from marlx_envs.options import flag, size
+
+from marlx.initialisers import linear
+from marlx.mixers.base import Context, Mixer
+from marlx.types import Params
+
+Entry(name="qmix", summary="monotone two-layer hypernetwork of the state", source="Rashid et al. 2018", factory="QMIX")
+
+
+@dataclass(frozen=True)
+class QMIX(Mixer):
+    """Q_tot = elu(q |W1(s)| + b1(s)) |w2(s)| + V(s)."""
+
+    mixing_width: int = size(32, "width E of the mixing layer", high=4096)
+    hypernet_width: int = size(64, "width K of the hypernetworks' hidden layer", high=4096)
+    hypernet_layers: int = size(2, "layers of the hypernetworks of W1 and w2", high=2)
+    monotone: bool = flag(True, "take |W1| and |w2|; False is the unconstrained mixer of NM-QMIX")
+
+    @property
+    def _network(self) -> "_Hypernetworks":
+        width = self.hypernet_width if self.hypernet_layers == 2 else 0
+        return _Hypernetworks(self.n_agents, self.mixing_width, width)
+
+    def init(self, key: chex.PRNGKey) -> Params:
+        """Parameters of the hypernetworks."""
+        return self._network.init(key, jnp.zeros((1, self.state_size)))
+
+    def apply(
+        self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
+    ) -> jax.Array:
+        """Q_tot [..] from utilities [.. N] and state [.. D]."""
+        w1, b1, w2, value = self._network.apply(params, state)
+        return mix(utilities, w1, b1, w2, value, monotone=self.monotone)
+
+
+def mix(
+    utilities: jax.Array, w1: jax.Array, b1: jax.Array, w2: jax.Array, value: jax.Array, *, monotone: bool = True
+) -> jax.Array:
+    """The mixing network itself (QMIX eq. 5-6; POW eq. 3): elu(q |W1| + b1) |w2| + V.
+
+    Args:
+        utilities: q [.. N]; w1: raw [.. N E]; b1 [.. E]; w2: raw [.. E]; value: V [..].
+        monotone: take absolute values of the raw w1 and w2; biases are never constrained.
+
+    Returns:
+        Q_tot [..].
+    """
+    if monotone:
+        w1, w2 = jnp.abs(w1), jnp.abs(w2)
+    hidden = nn.elu((utilities[..., None] * w1).sum(-2) + b1)
+    return (hidden * w2).sum(-1) + value
+
+
+class _Hypernetworks(nn.Module):
+    """State [.. D] -> raw W1 [.. N E], b1 [.. E], raw w2 [.. E], V [..]. Width 0: W1 and w2 are one affine layer."""
+
+    n_agents: int
+    mixing_width: int
+    hypernet_width: int
+
+    @nn.compact
+    def __call__(self, state: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        n, e, k, d = self.n_agents, self.mixing_width, self.hypernet_width, state.shape[-1]
+
+        def hypernetwork(name: str, features: int) -> jax.Array:
+            if k == 0:
+                return linear(features, d, name=name)(state)
+            return linear(features, k, name=name)(nn.relu(linear(k, d, name=f"{name}_hidden")(state)))
+
+        w1 = hypernetwork("w1", n * e)
+        b1 = linear(e, d, name="b1")(state)
+        w2 = hypernetwork("w2", e)
+        value = linear(1, e, name="value")(nn.relu(linear(e, d, name="value_hidden")(state)))
+        return w1.reshape(*w1.shape[:-1], n, e), b1, w2, value[..., 0]

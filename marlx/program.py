@@ -1,0 +1,89 @@
+"""An experiment as a pure program: `make_train(experiment)(key) -> Result`, to be jitted and vmapped; and its phases.
+
+The host runs the same phases one by one, with its own work between them.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from marlx.agents import AgentOptions
+from marlx.algorithms import ALGORITHMS
+from marlx.engine.trainer import Plan, SeedState, Trainer
+from marlx.experiment import Experiment
+from marlx.settings import Evaluation, Training
+from marlx.types import Metrics, Params
+
+Numbers = Any  # the pytree of Experiment.numbers()
+
+
+class Result(NamedTuple):
+    """What training returns: metrics by name, one value for each evaluation [K]; and the final parameters."""
+
+    metrics: Metrics
+    params: Params
+
+
+class Program:
+    """The phases of a run as pure functions of (arguments, numbers), for one seed; batch them with `jax.vmap`."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.environment = experiment.make_environment()
+        self.rule = ALGORITHMS[experiment.algorithm_name].load_rule()
+        self.plan: Plan = self.trainer(experiment.numbers()).plan
+
+    def trainer(self, numbers: Numbers) -> Trainer:
+        """The trainer with these numbers in place of the experiment's."""
+        experiment = self.experiment
+        training = replace(Training(**experiment.training), **numbers["training"])
+        evaluation = Evaluation(**experiment.evaluation)
+        section = {**experiment.algorithm, **numbers["algorithm"]}
+        algorithm = self.rule.build(self.environment.spec, AgentOptions(**experiment.agent), section, training)
+        return Trainer(self.environment, numbers["environment"], algorithm, training, evaluation)
+
+    def init(self, key: chex.PRNGKey, numbers: Numbers) -> SeedState:
+        """A seed after its warm-up."""
+        trainer = self.trainer(numbers)
+        return trainer.warm_up(trainer.init(key))
+
+    def train(
+        self, first: jax.Array, count: jax.Array, state: SeedState, numbers: Numbers
+    ) -> tuple[SeedState, Metrics]:
+        """`count` iterations from number `first` on (int32, shared by all seeds)."""
+        return self.trainer(numbers).train(first, count, state)
+
+    def evaluate(self, index: jax.Array, state: SeedState, numbers: Numbers) -> Metrics:
+        """Greedy episodes; `index` (int32, shared by all seeds) names their random stream."""
+        return self.trainer(numbers).evaluate(index, state)
+
+
+def make_train(experiment: Experiment) -> Any:
+    """A pure function (key, numbers=None) -> Result that trains one seed from start to end.
+
+    `numbers` replaces `experiment.numbers()`; vmap over its leaves to make hyperparameters an axis.
+    """
+    program = Program(experiment)
+    ends = np.asarray(program.plan.evaluations, np.int32)
+    firsts = np.concatenate([[program.plan.warm_up], ends[:-1]]).astype(np.int32)
+    defaults = experiment.numbers()
+
+    def train(key: chex.PRNGKey, numbers: Numbers | None = None) -> Result:
+        numbers = defaults if numbers is None else numbers
+        state = program.init(key, numbers)
+
+        def segment(state: SeedState, bounds: tuple[jax.Array, jax.Array]) -> tuple[SeedState, Metrics]:
+            first, end = bounds
+            state, metrics = program.train(first, end - first, state, numbers)
+            if experiment.evaluation["interval"]:
+                metrics = {**metrics, **program.evaluate(end, state, numbers)}
+            return state, metrics
+
+        state, metrics = jax.lax.scan(segment, state, (jnp.asarray(firsts), jnp.asarray(ends)))
+        return Result(metrics, state.learner.params)
+
+    return train

@@ -1,0 +1,58 @@
+"""The values that flow between rooms, and the legend of axes.
+
+    T  slots of a row (environment steps; the last slot of a stored row is the bootstrap slot, so rows hold T+1)
+    B  rows of a batch        E  environments of one seed       S  seeds (always the leading axis, added by vmap)
+    N  agents                 A  actions of one agent           O  observation features, `state` axis: D
+    H  width of the agent's memory
+
+Trajectories are time-major, [T B ...]. A row is packed: when an episode ends, the next one begins in the next slot.
+A slot that only holds the last observation of a truncated episode is not `valid`: it is there to be bootstrapped from.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+
+Params = Any  # a pytree of arrays
+Metrics = dict[str, jax.Array]  # name -> scalar
+
+
+class View(NamedTuple):
+    """What a team sees at a slot, with any leading axes (`[E]` when acting, `[T+1 B]` when learning)."""
+
+    observation: jax.Array  # float32 [.. N O]
+    state: jax.Array  # float32 [.. D]
+    available: jax.Array  # bool [.. N A]
+    previous_actions: jax.Array  # int32 [.. N]; A where there is none
+    starts: jax.Array  # bool [..], True at the first slot of an episode: memory is reset before it
+
+
+class Batch(NamedTuple):
+    """Rows to learn from."""
+
+    view: View  # leading axes [T+1 B]
+    actions: jax.Array  # int32 [T+1 B N]; the action of a bootstrap slot is selected but not executed
+    rewards: jax.Array  # float32 [T B]
+    terminated: jax.Array  # bool [T B]
+    valid: jax.Array  # bool [T B]
+
+
+class Progress(NamedTuple):
+    """How far one seed has come, as float32 scalars; schedules depend on this alone."""
+
+    env_steps: jax.Array
+    episodes: jax.Array
+    updates: jax.Array
+
+
+class Algorithm(NamedTuple):
+    """A method, as pure functions; the engine, the seed axis and the host know nothing else about it."""
+
+    init: Callable[[chex.PRNGKey], Any]  # -> learner state
+    initial_carry: Callable[[int], Any]  # number of environments -> memory of the acting team
+    act: Callable[[Any, Any, View, chex.PRNGKey, jax.Array], tuple[Any, jax.Array]]
+    # (learner state, carry, view [E], key, epsilon) -> carry, actions int32 [E N]
+    update: Callable[[Any, Batch, chex.PRNGKey, Progress], tuple[Any, Metrics]]
+    # (learner state, batch, key, progress) -> learner state, metrics
