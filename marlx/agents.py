@@ -37,21 +37,30 @@ class _Network(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, hidden: jax.Array, keeps: jax.Array) -> tuple[jax.Array, jax.Array]:
         width, scheme = self.options.hidden_size, self.options.initialiser
-        features = nn.relu(initialisers.linear(width, inputs.shape[-1], scheme, "encoder")(inputs))
         if self.options.network == "gru":
-            hiddens = gru.unroll(self._gru_params(width), hidden, features, keeps)
-        else:
-            hiddens = nn.relu(initialisers.linear(width, width, scheme, "body")(features))
+            both = gru.unroll(self._gru_params(width, inputs.shape[-1]), hidden.T, inputs, keeps)
+            utilities, hiddens = (jnp.swapaxes(x, -1, -2) for x in both)
+            return utilities, hiddens
+        features = nn.relu(initialisers.linear(width, inputs.shape[-1], scheme, "encoder")(inputs))
+        hiddens = nn.relu(initialisers.linear(width, width, scheme, "body")(features))
         return initialisers.linear(self.n_actions, width, scheme, "utilities")(hiddens), hiddens
 
-    def _gru_params(self, width: int) -> gru.GRUParams:
-        initialise = initialisers.bounded(width)
-        recurrent = nn.initializers.orthogonal() if self.options.initialiser == "orthogonal" else initialise
+    def _gru_params(self, width: int, fan_in: int) -> gru.GRUParams:
+        if self.options.initialiser == "orthogonal":
+            kernel, bias = nn.initializers.orthogonal(), nn.initializers.zeros
+            encoder_kernel, encoder_bias = kernel, bias
+        else:
+            kernel = bias = initialisers.bounded(width)
+            encoder_kernel = encoder_bias = initialisers.bounded(fan_in)
         return gru.GRUParams(
-            input_kernel=self.param("input_kernel", initialise, (3, width, width)),
-            input_bias=self.param("input_bias", initialise, (3, width)),
-            recurrent_kernel=self.param("recurrent_kernel", recurrent, (3, width, width)),
-            recurrent_bias=self.param("recurrent_bias", initialise, (width,)),
+            encoder_kernel=self.param("encoder_kernel", encoder_kernel, (width, fan_in)),
+            encoder_bias=self.param("encoder_bias", encoder_bias, (width,)),
+            input_kernel=self.param("input_kernel", kernel, (3, width, width)),
+            input_bias=self.param("input_bias", bias, (3, width)),
+            recurrent_kernel=self.param("recurrent_kernel", kernel, (3, width, width)),
+            recurrent_bias=self.param("recurrent_bias", bias, (width,)),
+            head_kernel=self.param("head_kernel", kernel, (self.n_actions, width)),
+            head_bias=self.param("head_bias", bias, (self.n_actions,)),
         )
 
 
