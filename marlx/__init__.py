@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from marlx import exploration, mixers, targets, weightings
     from marlx.algorithms import ALGORITHMS, Method
     from marlx.experiment import Experiment, configure
+    from marlx.host.results import Run, load_run
+    from marlx.host.runs import train
     from marlx.program import make_train
 
 __version__ = "0.1.0"
@@ -21,9 +23,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "ALGORITHMS": "marlx.algorithms",
     "Method": "marlx.algorithms",
+    "Run": "marlx.host.results",
     "Experiment": "marlx.experiment",
     "configure": "marlx.experiment",
+    "load_run": "marlx.host.results",
     "make_train": "marlx.program",
+    "train": "marlx.host.runs",
 }
 _MODULES = ("exploration", "mixers", "targets", "weightings")
 
@@ -31,11 +36,14 @@ __all__ = [
     "ALGORITHMS",
     "Experiment",
     "Method",
+    "Run",
     "configure",
     "exploration",
+    "load_run",
     "make_train",
     "mixers",
     "targets",
+    "train",
     "weightings",
 ]
 

@@ -7,13 +7,13 @@ environment; the method's own; the user's.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import marlx_envs
 import numpy as np
-from marlx_envs.options import Option, UsageError, check, options_of, unknown
+from marlx_envs.options import Option, UsageError, check, options_of, shown, unknown
 
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
@@ -52,7 +52,11 @@ class Experiment:
     def numbers(self) -> dict[str, dict[str, Any]]:
         """Every traced number by section, plus the arrays that an environment has beside its numbers."""
         found = {
-            name: {field: np.float32(self.section(name)[field]) for field, o in self.options(name).items() if o.kind == "number"}
+            name: {
+                field: np.float32(self.section(name)[field])
+                for field, option in self.options(name).items()
+                if option.kind == "number"
+            }
             for name in SECTIONS[1:]
         }
         return {"environment": self.make_environment().params, **found}
@@ -79,8 +83,8 @@ def configure(algorithm: str, environment: str, *overrides: str | Mapping[str, A
     marlx_envs.ENVIRONMENTS[environment]
     user = parse(overrides)
     profile = user.get("algorithm.profile", method.composition.get("profile", "house"))
-    if profile not in PROFILES:
-        raise unknown("value of algorithm.profile", str(profile), PROFILES)
+    if not isinstance(profile, str) or profile not in PROFILES:
+        raise unknown("value of algorithm.profile", profile, PROFILES)
     numbers = HOUSE.get(environment, {}) if profile == "house" else PROFILES[profile]
     composition = {f"algorithm.{name}": value for name, value in method.composition.items()}
     defaults = {**numbers, **composition, **method.defaults, **method.environments.get(environment, {})}
@@ -95,7 +99,10 @@ def from_dict(values: Mapping[str, Any]) -> Experiment:
     for name in ("algorithm_name", "environment_name"):
         if not isinstance(values.get(name), str):
             raise UsageError(f"an experiment needs {name}, a name")
-    flat = {f"{s}.{k}": v for s in SECTIONS for k, v in dict(values.get(s, {})).items()}
+    for name in SECTIONS:
+        if not isinstance(values.get(name, {}), Mapping):
+            raise UsageError(f"section [{name}] must be a table of fields, not {shown(values[name])}")
+    flat = {f"{s}.{k}": v for s in SECTIONS for k, v in values.get(s, {}).items()}
     return configure(values["algorithm_name"], values["environment_name"], flat)
 
 
@@ -109,11 +116,11 @@ def parse(overrides: tuple[str | Mapping[str, Any], ...]) -> dict[str, Any]:
             name, _, value = override.partition("=")
             items = {name.strip(): _value(value.strip())}
         else:
-            raise UsageError(f"expected section.name=value, not {override!r}")
+            raise UsageError(f"expected section.name=value, not {shown(override)}")
         for name in items:
-            section, dot, field = name.partition(".")
+            section, dot, field = str(name).partition(".")
             if not dot or not field:
-                raise UsageError(f"expected section.name=value, not {name!r}; sections: {', '.join(SECTIONS)}")
+                raise UsageError(f"expected section.name=value, not {shown(name)}; sections: {', '.join(SECTIONS)}")
             if section not in SECTIONS:
                 raise unknown("section", section, SECTIONS)
         found.update(items)
@@ -125,7 +132,9 @@ def _value(text: str) -> Any:
         return text.lower() == "true"
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError:
+        raise UsageError(f"a value is nested too deeply: {shown(text)}") from None
+    except ValueError:  # TOMLDecodeError, and whole numbers of thousands of digits
         return text
 
 
@@ -133,17 +142,22 @@ def _options(section: str, algorithm: str, environment: str, values: Mapping[str
     if section == "environment":
         return options_of(marlx_envs.ENVIRONMENTS[environment].load())
     if section == "algorithm":
-        return ALGORITHMS[algorithm].load_rule().options(dict(values))
+        return ALGORITHMS[algorithm].load_rule().options(_names(values))
     return options_of(_CLASSES[section])
 
 
 def _defaults(section: str, algorithm: str, environment: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if section == "algorithm":
-        return ALGORITHMS[algorithm].load_rule().defaults(dict(values))
+        return ALGORITHMS[algorithm].load_rule().defaults(_names(values))
     if section == "environment":
         entry = marlx_envs.ENVIRONMENTS[environment]
         return {**_field_defaults(entry.load()), **entry.options}
     return _field_defaults(_CLASSES[section])
+
+
+def _names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that can name a part; `check` speaks about the others."""
+    return {name: value for name, value in values.items() if isinstance(value, Hashable)}
 
 
 def _field_defaults(part: type) -> dict[str, Any]:
@@ -179,5 +193,6 @@ def _check_together(experiment: Experiment) -> None:
     least = (lengths.warm_up + 1) * lengths.steps_per_iteration
     if training.total_steps < least:
         raise UsageError(
-            f"training.total_steps must be at least {least}, the steps that fill a first batch, not {training.total_steps}"
+            f"training.total_steps must be at least {least}, the steps that fill a first batch, "
+            f"not {training.total_steps}"
         )

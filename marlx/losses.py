@@ -26,7 +26,9 @@ def optimiser(name: str, learning_rate: jax.Array | float, max_gradient_norm: ja
         rule = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
     else:
         rule = optax.scale_by_rms(decay=0.99, eps=1e-5, eps_in_sqrt=False)
-    return optax.flatten(optax.chain(clip_by_norm(max_gradient_norm), rule, optax.scale_by_learning_rate(learning_rate)))
+    return optax.flatten(
+        optax.chain(clip_by_norm(max_gradient_norm), rule, optax.scale_by_learning_rate(learning_rate))
+    )
 
 
 def clip_by_norm(max_norm: jax.Array | float) -> optax.GradientTransformation:

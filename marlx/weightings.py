@@ -1,4 +1,4 @@
-"""Weights w(s, u) of the squared errors of the joint value: pure functions of arrays -> [..], constants to gradients."""
+"""Weights w(s, u) of the squared errors of the joint value: pure functions of arrays -> [..], no gradient through."""
 
 import jax
 import jax.numpy as jnp

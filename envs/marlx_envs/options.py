@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 Kind = Literal["number", "size", "flag", "choice", "text", "data"]
 
+LARGEST_SIZE = 2**31 - 1  # sizes and the counters that run up to them are int32
+
 
 class UsageError(ValueError):
     """A mistake of the user; its message is one line that names the mistake and the nearest valid choice."""
@@ -74,16 +76,28 @@ def numbers_of(part: Any) -> dict[str, float]:
     return {name: getattr(part, name) for name, option in options_of(part).items() if option.kind == "number"}
 
 
+def shown(value: Any, limit: int = 80) -> str:
+    """A value as it may stand in a message of one line: quoted, control characters escaped, long ones cut."""
+    if isinstance(value, list | tuple) and len(value) > limit:
+        return f"a {type(value).__name__} of {len(value)} entries"
+    try:
+        words = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits; nesting without end
+        return f"a {type(value).__name__} too large to show"
+    words = " ".join(words.split())
+    return words if len(words) <= limit else f"{words[: limit - 20]}...{words[-1]}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean X?` for the closest valid name, else the list of all of them."""
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:80], names, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; valid: {', '.join(names)}"
 
 
-def unknown(what: str, name: str, valid: Iterable[str]) -> UsageError:
+def unknown(what: str, name: Any, valid: Iterable[str]) -> UsageError:
     """The error for a name that does not exist."""
-    return UsageError(f"unknown {what} '{name}'{nearest(name, valid)}")
+    return UsageError(f"unknown {what} {shown(name)}{nearest(str(name), valid)}")
 
 
 def checked(part: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -100,25 +114,40 @@ def check(option: Option, value: Any, name: str) -> Any:
     if option.kind == "data":
         return value
     if option.kind == "number":
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UsageError(f"{name} must be a number, not {value!r}")
-        value = float(value)
-        if not math.isfinite(value):
-            raise UsageError(f"{name} must be finite, not {value}")
+        value = _finite(value, name)
     elif option.kind == "size":
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # 1e6 on a command line
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UsageError(f"{name} must be a whole number, not {value!r}")
+        value = _whole(value, name)
     elif option.kind == "flag":
         if not isinstance(value, bool):
-            raise UsageError(f"{name} must be true or false, not {value!r}")
+            raise UsageError(f"{name} must be true or false, not {shown(value)}")
     elif not isinstance(value, str):
-        raise UsageError(f"{name} must be a word, not {value!r}")
+        raise UsageError(f"{name} must be a word, not {shown(value)}")
     elif option.kind == "choice" and value not in option.choices:
         raise unknown(f"value of {name}", value, option.choices)
     if option.low is not None and value < option.low:
-        raise UsageError(f"{name} must be at least {option.low:g}, not {value:g}")
+        raise UsageError(f"{name} must be at least {option.low:.10g}, not {shown(value)}")
     if option.high is not None and value > option.high:
-        raise UsageError(f"{name} must be at most {option.high:g}, not {value:g}")
+        raise UsageError(f"{name} must be at most {option.high:.10g}, not {shown(value)}")
+    return value
+
+
+def _finite(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{name} must be a number, not {shown(value)}")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise UsageError(f"{name} must be finite, not {value}")
+    return value
+
+
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1e6 on a command line
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{name} must be a whole number, not {shown(value)}")
+    if value > LARGEST_SIZE:
+        raise UsageError(f"{name} must be at most {LARGEST_SIZE}, not {shown(value)}")
     return value

@@ -1,117 +1,202 @@
-"""Predator-prey ("stag hunt") on a grid: a prey is captured only together, and trying alone is punished.
+"""Predator-prey ("stag hunt") on a grid: prey is captured only together, and trying alone is punished.
 
-The task of relative overgeneralisation of DCG (Boehmer et al. 2020, arXiv:1910.00091), weighted QMIX (Rashid et al.
-2020, arXiv:2006.10800), PyMARL2 and the papers that compare with them; they differ in option values only (`PRESETS`).
-Axis letters: N agents, M prey (stags first, then hares), A = 6 actions, O and S as in `base`.
+The task of relative overgeneralisation in DCG (arXiv:1910.00091), weighted QMIX (arXiv:2006.10800) and PyMARL2. Who
+moves first is random, and so is where prey goes. Axis letters: N agents, M prey (stags, then hares), A = 6 actions
+(right, down, left, up, stay, catch), O observation features, S global-state features.
 """
 
-import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from marlx_envs import predator_prey_rules as rules
 from marlx_envs import sampling
-from marlx_envs.base import Environment, Params, Spec, Step
-from marlx_envs.options import UsageError, check, choice, flag, number, options_of, size
-from marlx_envs.registry import Entry
+from marlx_envs.base import Environment, Params, Step
+from marlx_envs.discovery import Entry
+from marlx_envs.grid import BLIND, members, picture, settle, union, views, where_bits
+from marlx_envs.predator_prey_options import N_ACTIONS, PRESETS, PredatorPreyOptions
+
+__all__ = ["PRESETS", "PredatorPrey", "PredatorPreyState"]
 
 Entry(
     name="predator_prey",
-    summary="Grid hunt where prey must be caught together and a lone attempt is punished.",
-    source="DCG (arXiv:1910.00091), weighted QMIX (arXiv:2006.10800), PyMARL2",
+    summary="Stag hunt on a grid: prey is captured only together, and trying alone is punished",
+    source="DCG, WQMIX, PyMARL2",
     factory="PredatorPrey",
 )
 
-RIGHT, DOWN, LEFT, UP, STAY, CATCH = range(6)
-N_ACTIONS = 6
-PREY_KINDS = 2
-
-# What the papers set. Rules are the same in all: ReMIX's prose on occupied cells and MRVF's on sharing a cell
-# contradict the code that both cite.
-PRESETS: dict[str, dict[str, float | int]] = {
-    "none": {},
-    "dcg": {"view_radius": 2, "miss_penalty": -2.0},
-    "wqmix": {"view_radius": 2, "miss_penalty": -2.0},
-    "pymarl2": {"view_radius": 2, "miss_penalty": 0.0},
-    "mrvf": {"view_radius": 2, "miss_penalty": -2.0},
-    "pow": {"view_radius": 1, "miss_penalty": -4.0},
-    "remix": {"view_radius": 2, "miss_penalty": -2.0},
-    "qpro": {"view_radius": 2, "miss_penalty": -2.0},
-}
+STAY, CATCH = 4, 5
 
 
-class State(NamedTuple):
-    """Cells are numbers of `rules.Grid`, its `none` for what has left; uint8 or uint16 as the grid needs."""
+class PredatorPreyState(NamedTuple):
+    """Cells are numbers of `Grid`, its `none` for what has left; uint8 where the grid allows, else uint16."""
 
     agents: jax.Array  # [N]
     prey: jax.Array  # [M]
-    time: jax.Array  # [], steps done
+    time: jax.Array  # [], environment steps done
     frozen: jax.Array | None  # bool [N], only where frozen agents stay on the grid
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of predator-prey."""
+class PredatorPrey(PredatorPreyOptions, Environment):
+    """Predators of `n_agents`, prey that moves at random; rules as options say."""
 
-    preset: str = choice("none", "option values of a paper; options given beside it win", PRESETS)
-    height: int = size(10, "rows of the grid", high=1000)
-    width: int = size(10, "columns of the grid", high=1000)
-    n_agents: int = size(8, "predators", high=rules.MAX_AGENTS)
-    n_stags: int = size(8, "prey that take `stag_catchers` to capture", low=0, high=64)
-    n_hares: int = size(0, "prey that take `hare_catchers` to capture", low=0, high=64)
-    view_radius: int = size(2, "cells seen to each side", low=0, high=20)
-    episode_limit: int = size(200, "environment steps", high=65535)
-    limit_is_terminal: bool = flag(False, "the time limit terminates the episode instead of truncating it")
-    stag_catchers: int = size(2, "agents that must catch a stag together")
-    hare_catchers: int = size(1, "agents that must catch a hare together")
-    capture_reward: float = number(10.0, "reward of a captured stag")
-    hare_reward: float = number(1.0, "reward of a captured hare")
-    miss_penalty: float = number(-2.0, "reward of a failed attempt (not positive in the papers)")
-    time_reward: float = number(0.0, "reward of each step")
-    collision_reward: float = number(0.0, "reward of each agent whose way is occupied by another entity")
-    prey_rest: float = number(0.0, "probability that a prey that could move stays", low=0.0, high=1.0)
-    penalty_scope: str = choice(
-        "team", "who pays: team, once for each prey missed; agent, once for each agent that captured none", ("team", "agent")
-    )
-    capture_mode: str = choice("adjacent", "where catchers stand: beside the prey or in its cell", ("adjacent", "same_cell"))
-    remove_on_capture: str = choice(
-        "catchers", "catchers leave with the prey; or prey: the prey only, as capture_freezes=false", ("catchers", "prey")
-    )
-    capture_freezes: bool = flag(True, "catchers are inactive for the rest of the episode")
-    remove_frozen: bool = flag(True, "inactive agents leave the grid; else they stay and block, unseen")
-    mask_occupied_moves: bool = flag(False, "a move to a cell occupied now is not available")
-    move_rule: str = choice(
-        "sequential", "entities move one after another in random order, or at once", ("sequential", "simultaneous")
-    )
-    drop_empty_channel: bool = flag(False, "leave out the channel of a kind of prey that the task lacks")
+    def reset(self, key: chex.PRNGKey, params: Params | None = None) -> PredatorPreyState:
+        """Agents and prey in distinct cells; all placements are equally likely."""
+        count = self.n_agents + self.n_prey
+        index = sampling.sample_distinct(key, self.height * self.width, count)
+        cells = self.grid.cell(index // self.width, index % self.width).astype(self.grid.dtype)
+        stays = self.hunt.freezes and not self.hunt.removes
+        return PredatorPreyState(
+            agents=cells[: self.n_agents],
+            prey=cells[self.n_agents :],
+            time=jnp.zeros((), self.time_dtype),
+            frozen=jnp.zeros(self.n_agents, bool) if stays else None,
+        )
+
+    def step(
+        self, key: chex.PRNGKey, state: PredatorPreyState, actions: jax.Array, params: Params | None = None
+    ) -> Step:
+        """Draws the random inputs of `transition`."""
+        words = sampling.words(key, max(self.n_agents, self.n_prey))
+        agent_order, words = sampling.permutation(words, self.n_agents)
+        prey_order, words = sampling.permutation(words, self.n_prey)
+        uniforms = sampling.fraction(words[: self.n_prey])
+        return self.transition(state, actions, agent_order, prey_order, uniforms, params)
+
+    def transition(
+        self,
+        state: PredatorPreyState,
+        actions: jax.Array,
+        agent_order: jax.Array,
+        prey_order: jax.Array,
+        uniforms: jax.Array,
+        params: Params | None = None,
+    ) -> Step:
+        """One step with its randomness given.
+
+        Agents move, then prey is captured or moves; the captures of a step are judged after the agents' moves.
+
+        Args:
+            state: before the step.
+            actions: int32 [N]; what cannot be done leaves the agent in place.
+            agent_order: int32 [N], agents from first to last; unused if moves are simultaneous.
+            prey_order: int32 [M], prey from first to last; unused if moves are simultaneous.
+            uniforms: float32 [M] in [0, 1), for the first prey to the last: below `prey_rest` it rests; its free
+                directions, as right, down, left, up, share the interval above equally.
+            params: numbers among the options.
+
+        Returns:
+            As `step`; info has `captured`, int32 [], how many prey the team has captured so far.
+        """
+        params = self.params if params is None else params
+        active, none = self._active(state), self.grid.none
+        prey = state.prey.astype(jnp.int32)
+        agents, collisions = self._move_agents(state, actions, agent_order)
+        catching = active & (actions == CATCH)
+        hunted = rules.prey_turns(
+            self.hunt,
+            prey,
+            agents,
+            settle(where_bits(self.n_agents, lambda i: catching[i])),
+            prey_order if self.hunt.in_turn else jnp.arange(self.n_prey),
+            _above(uniforms, params["prey_rest"]),
+        )
+        prey, caught, frozen = hunted.cells, members(hunted.caught, self.n_agents), state.frozen
+        if self.hunt.removes:
+            agents = jnp.where(caught, none, agents)
+        elif frozen is not None:
+            frozen = frozen | caught
+        time = jnp.minimum(state.time.astype(jnp.int32) + 1, self.episode_limit)
+        after = PredatorPreyState(
+            agents.astype(self.grid.dtype), prey.astype(self.grid.dtype), time.astype(self.time_dtype), frozen
+        )
+        ended = jnp.all(prey == none) | ~jnp.any(self._active(after))
+        limit = time == self.episode_limit
+        terminated = ended | limit if self.limit_is_terminal else ended
+        captured = jnp.sum(prey == none, dtype=jnp.int32)
+        reward = self._reward(hunted, collisions, params)
+        return after, reward, terminated, limit & ~terminated, {"captured": captured}
+
+    def _active(self, state: PredatorPreyState) -> jax.Array:
+        """Bool [N], agents that can act and are seen."""
+        present = state.agents != np.asarray(self.grid.none, self.grid.dtype)
+        return present if state.frozen is None else present & ~state.frozen
+
+    def _move_agents(
+        self, state: PredatorPreyState, actions: jax.Array, order: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """New cells int32 [N], and how many agents found their way occupied, int32 []."""
+        agents, prey = state.agents.astype(jnp.int32), state.prey.astype(jnp.int32)
+        target = agents + union([jnp.where(actions == d, offset, 0) for d, offset in enumerate(self.grid.moves)])
+        target = settle(jnp.where(self._active(state) & self.grid.inside(target), target, agents))
+        barriers = prey if self.hunt.adjacent else prey[:0]
+        if self.hunt.in_turn:
+            moved = rules.agents_in_turn(agents, target, barriers, order, self.hunt.capacity)
+        else:
+            moved = rules.agents_at_once(agents, target, barriers, self.hunt.capacity)
+        cells = jnp.where(members(moved, self.n_agents), target, agents)
+        return settle(cells), jnp.sum(cells != target, dtype=jnp.int32)
+
+    def _reward(self, hunted: rules.Hunted, collisions: jax.Array, params: Params) -> jax.Array:
+        """Counts times numbers: sums of floats would be a kernel of their own."""
+        stag = np.arange(self.n_prey) < self.n_stags
+        captured = hunted.outcomes == rules.CAPTURED
+        if self.penalty_scope == "team":
+            misses = jnp.sum(hunted.outcomes >= rules.MISSED, dtype=jnp.int32)
+        else:
+            misses = lax.population_count(hunted.tried & ~hunted.caught)
+        return (
+            params["time_reward"]
+            + params["collision_reward"] * collisions
+            + params["capture_reward"] * jnp.sum(captured & stag, dtype=jnp.int32)
+            + params["hare_reward"] * jnp.sum(captured & ~stag, dtype=jnp.int32)
+            + params["miss_penalty"] * misses
+        )
+
+    def available_actions(self, state: PredatorPreyState, params: Params | None = None) -> jax.Array:
+        """Moves within the grid, staying, and catching where prey is near; only staying for the frozen. Bool [N A]."""
+        agents, prey = state.agents.astype(jnp.int32), state.prey.astype(jnp.int32)
+        action = np.arange(N_ACTIONS)
+        target = agents[:, None] + np.array([*self.grid.moves, 0, 0])
+        allowed = self.grid.inside(target)
+        if self.mask_occupied_moves:
+            crowd = jnp.sum(target[..., None] == agents, axis=-1)
+            occupied = [crowd >= self.hunt.capacity]
+            if self.hunt.adjacent:
+                occupied += [target == prey[i] for i in range(self.n_prey)]
+            allowed &= ~union(occupied) | (action >= STAY)
+        reach = self.grid.moves if self.hunt.adjacent else (0,)
+        near = settle(union([agents + offset == prey[i] for i in range(self.n_prey) for offset in reach]))
+        allowed = jnp.where(action == CATCH, near[:, None], allowed)
+        return jnp.where(self._active(state)[:, None], allowed, action == STAY)
+
+    def observe(self, state: PredatorPreyState, params: Params | None = None) -> jax.Array:
+        """Float32 [N O], the square of `view_radius` around each agent, row by row, a channel for each kind of entity.
+
+        Channels are active agents, stags and hares, the fastest axis. Walls are not seen; a frozen agent sees nothing.
+        """
+        active, agents = self._active(state), state.agents.astype(jnp.int32)
+        layers = self._layers(jnp.where(active, agents, self.grid.none), state.prey)
+        return views(self.grid, self.view_radius, jnp.where(active, agents, BLIND), layers)
+
+    def global_state(self, state: PredatorPreyState, params: Params | None = None) -> jax.Array:
+        """Float32 [S], the whole grid with the channels of an observation, frozen agents that stay on it included."""
+        cells = self.grid.cell(*np.divmod(np.arange(self.height * self.width), self.width))
+        return picture(cells, self._layers(state.agents, state.prey))
+
+    def _layers(self, agents: jax.Array, prey: jax.Array) -> list[list[jax.Array]]:
+        """Cells of the entities of each channel, int32 []."""
+        agents, prey = agents.astype(jnp.int32), prey.astype(jnp.int32)
+        return [[agents[i] for i in range(self.n_agents)], *([prey[i] for i in kind] for kind in self.kinds)]
 
 
-@dataclass(frozen=True, init=False)
-class PredatorPrey(Options, Environment):
-    """See the module; options in `Options`. Raises `UsageError` on options that do not fit each other."""
-
-    def __init__(self, **options: Any) -> None:
-        name = check(options_of(Options)["preset"], options.get("preset", "none"), "environment.preset")
-        super().__init__(**{**PRESETS[name], **options})
-        self._check()
-
-    def _check(self) -> None:
-        cells, entities = self.height * self.width, self.n_agents + self.n_prey
-        if self.n_prey == 0:
-            raise UsageError("environment.n_stags and environment.n_hares must not both be 0")
-        if entities > cells:
-            raise UsageError(f"{entities} agents and prey do not fit a grid of {self.height} x {self.width} cells")
-        if self.height > 1 and self._beyond > 2**16:
-            raise UsageError(f"a grid of {self.height} x {self.width} cells is too large: cells must fit 16 bits")
-        if self.capture_mode == "adjacent" and max(self.stag_catchers, self.hare_catchers) > 4:
-            raise UsageError("at most 4 catchers can stand beside a prey; lower environment.stag_catchers")
-
-    @property
-    def n_prey(self) -> int:
-        """Stags and hares."""
-        return self.n_stags + self.n_hares
+def _above(uniforms: jax.Array, rest: jax.Array) -> jax.Array:
+    """Uniforms above `rest` stretched to [0, 1), 1 for those below."""
+    stretched = (uniforms - rest) / jnp.maximum(1 - rest, 1e-6)
+    return jnp.where(uniforms < rest, 1.0, jnp.minimum(stretched, np.float32(1 - 2.0**-24)))

@@ -1,4 +1,4 @@
-"""The moves of predator-prey: grid cells as numbers, the turns of agents and of prey. Knows no rewards and no options.
+"""Turns of agents and of prey in predator-prey. Knows no rewards and no options.
 
 Axis letters: N agents, M prey. Who moves when is random, and each move is judged by what moved before it. The loops
 over turns are unrolled over single numbers, so that a batch of environments is the only array axis and one compiled
@@ -7,109 +7,23 @@ loop does all turns; sets of agents are bits of one uint32.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from marlx_envs.grid import Grid, settle, take, union, where_bits
+
 MAX_AGENTS = 31  # bit 31 of a set of agents stands for a wall or a prey
 BARRIER = np.uint32(1 << 31)
+NEIGHBOURS = 4  # of a cell
 STAYED, CAPTURED, MISSED = 4, 5, 8  # outcome of a prey's turn: 0 .. 3 a move, or one of these; MISSED is added to it
-_OUTCOME_BITS = 4
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Cells of a bounded grid as numbers: (row + 1) * stride + column, with `margin` wall columns after each row.
-
-    A neighbour is then a plain offset, and two cells whose columns differ by less than the margin allows have a
-    difference that no other pair of rows and columns shares.
-    """
-
-    height: int
-    width: int
-    margin: int
-
-    @property
-    def stride(self) -> int:
-        """Difference between a cell and the one below it."""
-        return self.width + self.margin
-
-    @property
-    def moves(self) -> tuple[int, int, int, int]:
-        """Offsets of right, down, left, up."""
-        return 1, self.stride, -1, -self.stride
-
-    @property
-    def none(self) -> int:
-        """The number of no cell, outside of every neighbourhood; what a removed entity has."""
-        return int(np.iinfo(self.dtype).max)
-
-    @property
-    def dtype(self) -> Any:
-        """Smallest type of a cell."""
-        beyond = (self.height + self.margin + 2) * self.stride
-        return np.uint8 if beyond <= np.iinfo(np.uint8).max else np.uint16
-
-    def cell(self, row: Any, column: Any) -> Any:
-        """Number of a cell."""
-        return (row + 1) * self.stride + column
-
-    def row(self, cell: jax.Array) -> jax.Array:
-        """Rows of cells; at least `height + margin` for `none`."""
-        return lax.div(cell, jnp.full_like(cell, self.stride)) - 1
-
-    def column(self, cell: jax.Array) -> jax.Array:
-        """Columns of cells."""
-        return lax.rem(cell, jnp.full_like(cell, self.stride))
-
-    def inside(self, cell: jax.Array) -> jax.Array:
-        """Whether cells (at least 0) are on the grid, not in a wall."""
-        return (cell >= self.stride) & (cell < (self.height + 1) * self.stride) & (self.column(cell) < self.width)
-
-
-def settle(x: jax.Array) -> jax.Array:
-    """The same values, computed once.
-
-    XLA on CPU computes an elementwise producer anew in each consumer and once for each element that is broadcast,
-    here hundreds of operations for each; a reduction it never repeats. This one adds a zero to a number.
-    """
-    padded = jnp.pad(x[..., None], [(0, 0)] * x.ndim + [(0, 1)])
-    return lax.reduce(padded, jnp.zeros((), x.dtype), lax.max, (x.ndim,))
-
-
-def union(sets: "list[jax.Array]") -> jax.Array:
-    """Bitwise or of a list."""
-    result = sets[0]
-    for other in sets[1:]:
-        result = result | other
-    return result
-
-
-def where_bits(count: int, test: Callable[[int], jax.Array]) -> jax.Array:
-    """Sets uint32 [...] of those numbers below `count` that pass a test, which gives bool [...]."""
-    return union([jnp.where(test(i), np.uint32(1 << i), np.uint32(0)) for i in range(count)])
-
-
-def members(bits: jax.Array, count: int) -> jax.Array:
-    """Bool [..., count], which numbers are in the sets uint32 [...]."""
-    return (bits[..., None] >> np.arange(count, dtype=np.uint32)) & 1 == 1
-
-
-def take(values: jax.Array, order: jax.Array) -> jax.Array:
-    """values[order], for values [N] that are not negative and a permutation [N]; a gather is slow on CPU."""
-    none = np.zeros((), values.dtype)
-    return union([jnp.where(order == i, values[i], none) for i in range(values.shape[0])])
-
-
-def put(values: jax.Array, order: jax.Array) -> jax.Array:
-    """The inverse of `take`: put(take(x, order), order) = x."""
-    none, index = np.zeros((), values.dtype), np.arange(values.shape[0])
-    return union([jnp.where(order[i] == index, values[i], none) for i in range(values.shape[0])])
-
-
+@partial(jax.jit, static_argnames="capacity")
 def agents_in_turn(
     cells: jax.Array, targets: jax.Array, barriers: jax.Array, order: jax.Array, capacity: int
 ) -> jax.Array:
@@ -164,62 +78,86 @@ class Hunt:
     """What decides a turn of a prey, besides its place."""
 
     grid: Grid
+    needed: tuple[int, int]  # catchers that capture a stag, a hare
+    n_stags: int  # the first so many prey
     adjacent: bool  # catchers stand beside the prey, not in its cell
     freezes: bool  # an agent takes part in one capture only
     removes: bool  # it leaves the grid thereby
-    in_turn: bool  # else captures come first and all prey move at once
+    in_turn: bool  # else all agents move at once, then come all captures, then all prey move at once
+
+    @property
+    def capacity(self) -> int:
+        """How many agents a cell can hold."""
+        return 1 if self.adjacent else max(2, *self.needed)
 
 
+class Hunted(NamedTuple):
+    """What came of the turns of all prey."""
+
+    outcomes: jax.Array  # int32 [M], a direction, STAYED or CAPTURED; MISSED is added after a failed attempt
+    cells: jax.Array  # int32 [M]
+    tried: jax.Array  # uint32 [], the set of agents who were near a prey and tried to catch
+    caught: jax.Array  # uint32 [], those of them who took part in a capture
+
+
+@partial(jax.jit, static_argnames="hunt")
 def prey_turns(
     hunt: Hunt,
     prey: jax.Array,
-    needed: jax.Array,
     agents: jax.Array,
     catchers: jax.Array,
     order: jax.Array,
     uniforms: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> Hunted:
     """Each prey in turn is captured, or moves to a random free neighbour.
 
     Args:
+        hunt: the rules.
         prey: int32 [M], cells.
-        needed: int32 [M], how many catchers capture it.
         agents: int32 [N], cells.
         catchers: uint32 [], the set of active agents that chose to catch.
         order: int32 [M], prey from first to last.
         uniforms: float32 [M], by turn: chooses among the free neighbours if below 1, else the prey rests.
-
-    Returns:
-        outcomes int32 [M] by prey, a direction, STAYED or CAPTURED, with MISSED added after a vain attempt;
-        new cells int32 [M];
-        two sets of agents, uint32 [2]: those who were beside a prey and tried, and those who took part in a capture.
     """
     n_prey, n_agents, moves = prey.shape[0], agents.shape[0], np.array(hunt.grid.moves)
     cell = settle(take(prey, order))
     neighbour = cell + moves[:, None]
-    walls = jnp.where(hunt.grid.inside(neighbour), np.uint32(0), BARRIER)
-    standing = settle(where_bits(n_agents, lambda i: neighbour == agents[i]) | walls)
+    later = [(neighbour == cell[j]) & (np.arange(n_prey) < j) for j in range(1, n_prey) if hunt.in_turn]
+    closed = jnp.where(union([~hunt.grid.inside(neighbour), *later]), BARRIER, np.uint32(0))
+    standing = settle(where_bits(n_agents, lambda i: neighbour == agents[i]) | closed)
     if hunt.adjacent:
         near = standing[0] | standing[1] | standing[2] | standing[3]
     else:
         near = where_bits(n_agents, lambda i: cell == agents[i])
     near = settle(near & catchers)
-    needed = settle(take(needed, order))
-    uniforms = settle(uniforms)
+    needed = jnp.where(order < hunt.n_stags, np.uint32(hunt.needed[0]), np.uint32(hunt.needed[1]))
     outcomes = (_in_turn if hunt.in_turn else _at_once)(hunt, cell, needed, standing, near, uniforms)
-    per_word = 32 // _OUTCOME_BITS
-    words = [
-        settle(union([outcome << np.uint32(_OUTCOME_BITS * i) for i, outcome in enumerate(outcomes[g : g + per_word])]))
-        for g in range(0, n_prey, per_word)
-    ]
-    shifts = np.arange(per_word, dtype=np.uint32) * _OUTCOME_BITS
-    by_turn = jnp.concatenate([(word >> shifts) & (2**_OUTCOME_BITS - 1) for word in words])[:n_prey]
-    caught = jnp.bitwise_or.reduce(jnp.where(by_turn == CAPTURED, near, 0))
+    outcome_of = _packed(outcomes, order)
+    captured_in_turn = outcome_of(order) == CAPTURED
+    caught = jnp.bitwise_or.reduce(jnp.where(captured_in_turn, near, 0))
     tried = jnp.bitwise_or.reduce(near)
-    outcome = settle(put(by_turn, order).astype(jnp.int32))
+    outcome = outcome_of(np.arange(n_prey)).astype(jnp.int32)
     kind = outcome & 7
     moved = prey + union([jnp.where(kind == d, int(moves[d]), 0) for d in range(4)])
-    return outcome, jnp.where(kind == CAPTURED, hunt.grid.none, moved), jnp.stack([tried, caught])
+    return Hunted(outcome, jnp.where(kind == CAPTURED, hunt.grid.none, moved), tried, caught)
+
+
+def _packed(outcomes: list[jax.Array], order: jax.Array) -> Callable[[Any], jax.Array]:
+    """The outcome uint32 [...] of prey int32 [...], from outcomes by turn; one word holds eight."""
+    bits, per_word = 4, 8
+    shift = (order % per_word * bits).astype(jnp.uint32)
+    words = []
+    for group in range(-(-len(outcomes) // per_word)):
+        here = order // per_word == group
+        words.append(settle(union([jnp.where(here[k], x << shift[k], 0) for k, x in enumerate(outcomes)])))
+
+    def outcome_of(prey: Any) -> jax.Array:
+        word = words[0]
+        for group in range(1, len(words)):
+            word = jnp.where(prey // per_word == group, words[group], word)
+        return (word >> (prey % per_word * bits).astype(jnp.uint32)) & (2**bits - 1)
+
+    return outcome_of
 
 
 def _capture(
@@ -228,7 +166,7 @@ def _capture(
     """Whether one prey is captured, whether an attempt failed, and who is active then."""
     near = near & active
     count = lax.population_count(near)
-    captured = count >= needed.astype(jnp.uint32)
+    captured = count >= needed
     missed = (count > 0) & ~captured
     return captured, missed, jnp.where(captured, active & ~near, active) if hunt.freezes else active
 
@@ -265,9 +203,8 @@ def _in_turn(
         free = []
         for d, offset in enumerate(moves):
             target = cells[k] + offset
-            taken = union([target == cells[j] for j in range(n_prey) if j != k] or [jnp.zeros((), bool)])
-            free.append(((standing[d, k] & present) == 0) & ~taken & ~captured)
-        chosen = _choose(free, uniforms[k])
+            free.append(~union([(standing[d, k] & present) != 0, *(target == cells[j] for j in range(k))]))
+        chosen = _choose(free, jnp.where(captured, 1, uniforms[k]))
         outcomes.append(_outcome(chosen, captured, missed))
         for d, offset in enumerate(moves):
             cells[k] = jnp.where(chosen[d], cell[k] + offset, cells[k])

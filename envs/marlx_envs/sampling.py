@@ -8,6 +8,9 @@ uniform one by a relative error of at most (product of their radices) / 2^32.
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from marlx_envs.grid import settle
 
 
 def words(key: chex.PRNGKey, count: int) -> jax.Array:
@@ -15,7 +18,7 @@ def words(key: chex.PRNGKey, count: int) -> jax.Array:
     return jax.random.bits(key, (count,), jnp.uint32)
 
 
-def digit(word: jax.Array, radix: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+def digit(word: jax.Array, radix: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Splits a digit in 0 .. radix-1 off each word.
 
     Args:
@@ -54,3 +57,23 @@ def distinct(digits: jax.Array) -> jax.Array:
     for earlier in range(count - 2, -1, -1):
         numbers = numbers + ((index > earlier) & (numbers >= digits[earlier]))
     return numbers
+
+
+def permutation(word: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """A permutation int32 [count] from words uint32 [>= count], and what is left of all the words."""
+    radix = np.maximum(count - np.arange(word.shape[0]), 1).astype(np.uint32)
+    digits, left = digit(word, radix)
+    return distinct(settle(digits[:count])), left
+
+
+def sample_distinct(key: chex.PRNGKey, n: int, count: int) -> jax.Array:
+    """Distinct numbers below n, int32 [count], all such sequences equally likely."""
+    radix = (n - np.arange(count)).astype(np.uint32)
+    if n > 256:  # two digits would use up a word
+        digits, _ = digit(words(key, count), radix)
+    else:
+        half = (count + 1) // 2
+        first, left = digit(words(key, half), radix[:half])
+        second, _ = digit(left[: count - half], radix[half:])
+        digits = jnp.concatenate([first, second])
+    return distinct(settle(digits))

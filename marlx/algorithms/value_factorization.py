@@ -5,6 +5,7 @@
 with y from target copies of agent and mixer, selection by the live agent (double-Q), and w a constant (specs, 2.1-2.3).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, checked, choice, options_of, unknown
+from marlx_envs.options import Option, choice, options_of
 
 from marlx import exploration, targets, weightings
 from marlx.agents import Agent, AgentOptions
@@ -34,7 +35,9 @@ class Composition:
     mixer: str = choice("qmix", "how utilities become a joint value", tuple(MIXERS))
     weighting: str = choice("uniform", "weights of the squared errors", ("uniform",))
     target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
-    exploration: str = choice("decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS))
+    exploration: str = choice(
+        "decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS)
+    )
 
 
 class LearnerState(NamedTuple):
@@ -166,7 +169,9 @@ class ValueFactorization:
             every = jax.vmap(one, (1, 1, *(1,) * len(values), 1), 1)  # over B
             return every(batch.rewards, batch.terminated, *values, batch.valid)
 
-        numbers = {"gamma": training.gamma, "lambda_": training.td_lambda}
+        numbers: dict[str, Any] = {"gamma": training.gamma, "lambda_": training.td_lambda}
+        rule: Callable[..., jax.Array]
+        values: tuple[jax.Array, ...]
         if self.composition.target == "sarsa_lambda":
             rule, values = targets.sarsa_lambda, (value_at(batch.actions),)
         elif self.composition.target == "q_lambda":

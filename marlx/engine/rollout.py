@@ -1,8 +1,9 @@
 """One scan that serves training and evaluation: E environments of one seed, packed rows of T slots.
 
 When an episode ends by `terminated`, the next slot begins a new one. When it ends by `truncated`, the next slot holds
-its last observation, is marked not valid, and executes nothing; the slot after begins a new one. A row has one more slot
-than it has steps, to bootstrap from. So no compute is spent on finished episodes and every last observation is kept.
+its last observation, is marked not valid, and executes nothing; the slot after begins a new one. A row has one more
+slot than it has steps, to bootstrap from. So no compute is spent on finished episodes and every last observation is
+kept.
 """
 
 from typing import Any, NamedTuple
@@ -129,8 +130,10 @@ class Rollout:
         actions = actions.astype(jnp.int32)
         previous = jnp.concatenate([rows.first_actions[None].astype(jnp.int32), actions[:-1]])
         previous = jnp.where(starts[..., None], self.spec.n_actions, previous)
-        observe = jax.vmap(jax.vmap(lambda packed: self._observe(self.environment.unpack(packed))))
-        return Batch(View(*observe(packed), previous, starts), actions, rewards, terminated, valid)
+        observe: Any = jax.vmap(jax.vmap(lambda packed: self._observe(self.environment.unpack(packed))))
+        observation, state, available = observe(packed)
+        view = View(observation, state, available, previous, starts)
+        return Batch(view, actions, rewards, terminated, valid)
 
     def _observe(self, state: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         environment, params = self.environment, self.params
@@ -156,7 +159,7 @@ class Rollout:
         returns: jax.Array,
         starts: jax.Array | bool = False,
     ) -> Team:
-        """The team after a slot, with a new episode where `renewed` [E]. Memory is cleared by the agent, at `starts`."""
+        """The team after a slot, a new episode where `renewed` [E]. Memory is cleared by the agent, at `starts`."""
         count = renewed.shape[0]
         fresh = jax.lax.cond(renewed.any(), lambda: self._fresh(key, count), lambda: environment)
         return Team(

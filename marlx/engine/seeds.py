@@ -1,6 +1,7 @@
 """The seed axis: devices x sequential map x vmap width, around the phases of one seed.
 
-    fleet = Fleet(program, numbers, seeds=range(64)); state = fleet.init(); state, metrics = fleet.train(first, count, state)
+    fleet = Fleet(program, numbers, seeds=range(64))
+    state, metrics = fleet.train(first, count, fleet.init())
 
 Seed i has the key fold_in(key(base_seed), i) wherever it runs. Seeds are padded to devices x maps x width; the padding
 repeats the last seed and is cut from every result. Inside, one mesh axis `seed`, no collectives, state donated.
@@ -73,9 +74,9 @@ class Fleet:
         ids = self.seeds + [self.seeds[-1]] * (self.layout.padded - len(self.seeds))
         fold = jax.vmap(partial(jax.random.fold_in, jax.random.key(base_seed)))
         self.keys = jax.device_put(fold(jnp.asarray(ids, jnp.uint32)), NamedSharding(self.mesh, PartitionSpec("seed")))
-        self._init = jax.jit(self._spread(program.init, 0))
-        self._train = jax.jit(self._spread(program.train, 2), donate_argnums=2)
-        self._evaluate = jax.jit(self._spread(program.evaluate, 1))
+        self._init: Any = jax.jit(self._spread(program.init, 0))
+        self._train: Any = jax.jit(self._spread(program.train, 2), donate_argnums=2)
+        self._evaluate: Any = jax.jit(self._spread(program.evaluate, 1))
 
     def _spread(self, phase: Any, shared: int) -> Any:
         """`phase(*shared, seed, numbers)` of one seed -> of all seeds; `shared` leading arguments have no seed axis."""

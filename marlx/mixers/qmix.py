@@ -1,6 +1,7 @@
 """QMIX: a two-layer network, monotone in every utility, whose weights come from the state (Rashid et al. 2018)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -38,7 +39,8 @@ class QMIX(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] from utilities [.. N] and state [.. D]."""
-        w1, b1, w2, value = self._network.apply(params, state)
+        weights: Any = self._network.apply(params, state)
+        w1, b1, w2, value = weights
         return mix(utilities, w1, b1, w2, value, monotone=self.monotone)
 
 

@@ -1,0 +1,190 @@
+"""Pictures for papers: learning curves over seeds, and what methods make of a payoff table.
+
+Colours are those of Okabe and Ito, told apart by colour-blind readers; lines also differ in their dashes. Figures are
+made without pyplot, so that nothing depends on a display or on global state.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import EngFormatter
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+_INK, _PALE = "#222222", "#777777"
+_GAP = 0.065  # of the height of the axes, between labels at the ends of curves
+
+
+class Curve(NamedTuple):
+    """One line of `learning_curves`: arrays [K] over evaluations."""
+
+    label: str
+    steps: npt.NDArray[np.float64]  # environment steps of one seed
+    mean: npt.NDArray[np.float64]  # interquartile mean over seeds
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    seeds: int
+
+
+def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best: float | None = None) -> Figure:
+    """Interquartile means with 95% intervals against environment steps, each labelled at its end.
+
+    Args:
+        metric: name of what is on the vertical axis, such as "evaluation_return".
+        best: value of a dashed line, such as the best return there is.
+    """
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for index, curve in enumerate(curves):
+        colour, dashes = PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)]
+        marker = "o" if len(curve.steps) == 1 else ""
+        axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(
+            curve.steps, curve.mean, color=colour, linestyle=dashes, marker=marker, linewidth=1.8, label=curve.label
+        )
+    if best is not None:
+        axes.axhline(best, color=_PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+        axes.annotate(
+            "best", (0, best), (4, -3), xycoords=("axes fraction", "data"), textcoords="offset points",
+            va="top", fontsize=8, color=_PALE,
+        )  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.margins(y=0.06)
+    axes.set_xlabel("environment steps of one seed", fontsize=9)
+    axes.set_ylabel(_words(metric), fontsize=9)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _plain(axes)
+    counts = sorted({curve.seeds for curve in curves})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    heading = f"{title}: " if title else ""
+    plural = "" if counts == [1] else "s"
+    axes.set_title(f"{heading}IQM and 95% interval over {seeds} seed{plural}", loc="left", fontsize=9, color=_INK)
+    _label_ends(figure, axes, curves)
+    return figure
+
+
+def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
+    """A label right of each curve at its last value, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    ends = [_last(curve.mean) for curve in curves]
+    heights = [(end - low) / (high - low) if np.isfinite(end) else 0.0 for end in ends]
+    placed = _apart(heights, min(_GAP, 1 / len(curves)))
+    for index, (curve, height, end) in enumerate(zip(curves, placed, heights, strict=True)):
+        colour = PALETTE[index % len(PALETTE)]
+        axes.annotate(
+            curve.label, (1, end), (1.05, height), xycoords="axes fraction", textcoords="axes fraction",
+            va="center", fontsize=9, color=_darker(colour), annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1},
+        )  # fmt: skip
+    axes.set_xlim(right=max(float(curve.steps[-1]) for curve in curves))
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights from 0 to 1, moved as little as needed to lie at least `gap` apart, in their order."""
+    order = np.argsort(heights, kind="stable")
+    placed = np.asarray(heights, float)[order]
+    for _ in range(100):
+        short = gap - np.diff(placed)
+        if (short <= 1e-9).all():
+            break
+        for i in np.flatnonzero(short > 1e-9):
+            push = max(gap - (placed[i + 1] - placed[i]), 0) / 2
+            placed[i] -= push
+            placed[i + 1] += push
+        placed = np.clip(placed, 0, 1)
+    found = np.empty(len(placed))
+    found[order] = placed
+    return [float(x) for x in found]
+
+
+def payoff_tables(
+    tables: Mapping[str, npt.ArrayLike],
+    payoff: npt.ArrayLike,
+    shares: Mapping[str, float] | None = None,
+    actions: Sequence[str] | None = None,
+) -> Figure:
+    """A payoff of two agents beside the joint values that methods learned for it.
+
+    In every table the greedy cell is framed; the cell of the best payoff has a star. Colours share one scale.
+
+    Args:
+        tables: method -> joint values [A A], rows are actions of agent 1; such as the mean over seeds.
+        payoff: the true payoff [A A].
+        shares: method -> share of seeds, 0 to 1, whose greedy joint action is a best one.
+        actions: names of the actions; A, B, C, ... if None.
+    """
+    truth = np.asarray(payoff, float)
+    shown = {"payoff": truth, **{name: np.asarray(table, float) for name, table in tables.items()}}
+    for name, table in shown.items():
+        if table.shape != truth.shape or table.ndim != 2:
+            raise ValueError(f"table {name!r} must have the shape of a payoff of two agents, not {table.shape}")
+    names = actions or [chr(ord("A") + i) for i in range(max(truth.shape))]
+    columns = min(len(shown), 5)
+    rows = -(-len(shown) // columns)
+    side = max(1.75, 0.5 * max(truth.shape))
+    figure = Figure(figsize=(side * columns, (side + 0.55) * rows + 0.2), layout="constrained")
+    limit = float(np.abs(truth).max()) or 1.0
+    for index, (name, table) in enumerate(shown.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _table(axes, table, truth, names, limit)
+        share = (shares or {}).get(name)
+        below = "true values" if index == 0 else "" if share is None else f"{share:.0%} of seeds at the best"
+        axes.set_title(name, fontsize=10, fontweight="bold", color=_INK)
+        axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=_INK)
+        if index % columns == 0:
+            axes.set_ylabel("agent 1", fontsize=8, color=_INK)
+    figure.supxlabel("frame: greedy joint action    *: best payoff", fontsize=8, color=_PALE)
+    return figure
+
+
+def _table(
+    axes: Axes, table: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], names: Sequence[str], limit: float
+) -> None:
+    image = axes.imshow(
+        np.clip(table, -limit, limit), cmap="PuOr_r", vmin=-1.25 * limit, vmax=1.25 * limit, aspect="equal"
+    )
+    greedy = np.unravel_index(np.nanargmax(table), table.shape)
+    for (row, column), value in np.ndenumerate(table):
+        best = truth[row, column] == truth.max()
+        red, green, blue, _ = image.to_rgba(np.clip([value], -limit, limit))[0]
+        dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.6
+        weight = "bold" if (row, column) == greedy else "normal"
+        words = f"{value:.1f}{'*' if best else ''}".replace("-0.0", "0.0")
+        axes.text(
+            column, row, words, ha="center", va="center", fontsize=9, fontweight=weight, color="white" if dark else _INK
+        )
+    frame = Rectangle((greedy[1] - 0.46, greedy[0] - 0.46), 0.92, 0.92, fill=False, edgecolor=_INK, linewidth=2.0)
+    axes.add_patch(frame)
+    axes.set_xticks(range(table.shape[1]), names[: table.shape[1]], fontsize=8)
+    axes.set_yticks(range(table.shape[0]), names[: table.shape[0]], fontsize=8)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _darker(colour: str) -> tuple[float, ...]:
+    """A colour dark enough for text on white."""
+    return tuple(0.75 * part for part in to_rgb(colour))
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)
+
+
+def _words(metric: str) -> str:
+    words = metric.replace("_", " ")
+    return words.replace("evaluation return", "greedy return of an episode").replace("evaluation", "greedy")
+
+
+def _last(values: npt.NDArray[np.float64]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite[-1]) if finite.size else float("nan")

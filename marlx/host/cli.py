@@ -1,0 +1,205 @@
+"""The command `marlx`: arguments in, exit code out. 0 success, 2 a mistake of the user (one line on stderr), 1 a fault,
+130 and 143 for Ctrl-C and SIGTERM. Nothing heavy is imported before a command needs it.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from marlx_envs.options import UsageError, nearest, shown, unknown
+
+import marlx
+from marlx.host import listing
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing the usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except UsageError as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt as error:
+        _complain(str(error) or "stopped")
+        return int(getattr(error, "exit_code", 130))
+    except SystemExit as error:  # argparse, after --help or --version
+        return int(error.code or 0)
+    except BrokenPipeError:  # as in `marlx list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"marlx: {' '.join(message.split())}\n")
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments and arguments[0] in _COMMANDS:
+        build, command = _COMMANDS[arguments[0]]
+        parser = _Parser(prog=f"marlx {arguments[0]}", description=command.__doc__, allow_abbrev=False)
+        build(parser)
+        found, rest = parser.parse_known_intermixed_args(arguments[1:])
+        if rest:
+            _refuse(parser, rest[0])
+        return command(found)
+    parser = _Parser(
+        prog="marlx",
+        usage="marlx [--help] [--version] COMMAND ...",
+        description="Cooperative multi-agent value factorization, trained end to end inside one XLA program.",
+        epilog=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"marlx {marlx.__version__}")
+    _, rest = parser.parse_known_args(arguments)
+    if not rest:
+        raise UsageError(f"a command is missing; valid: {', '.join(_COMMANDS)} (see `marlx --help`)")
+    if rest[0].startswith("-"):
+        raise unknown("option", rest[0], ("--help", "--version"))
+    raise unknown("command", rest[0], _COMMANDS)
+
+
+def _refuse(parser: argparse.ArgumentParser, word: str) -> NoReturn:
+    """The error for an argument that a command does not take."""
+    if not word.startswith("-"):
+        raise UsageError(f"one argument too many: {shown(word)} (see `{parser.prog} --help`)")
+    options = [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
+    raise UsageError(f"unknown option {shown(word)} of `{parser.prog}`{nearest(word, options)}")
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10} {str(command.__doc__).splitlines()[0]}" for name, (_, command) in _COMMANDS.items()]
+    example = "marlx train qmix matrix_game training.total_steps=200_000 --seeds 64 --out runs/first"
+    return "\n".join(["commands:", *lines, "", "`marlx COMMAND --help` says more. An example:", f"  {example}"])
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("algorithm", metavar="ALGORITHM", help="a name from `marlx list algorithms`")
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="a name from `marlx list environments`")
+    parser.add_argument(
+        "overrides", metavar="section.name=value", nargs="*", default=[], help="fields as `marlx list NAME` shows them"
+    )
+    parser.add_argument("--seeds", metavar="N", default="8", help="number of seeds, or ids as 64:128 (default 8)")
+    parser.add_argument("--out", metavar="DIR", help="run directory (default: runs/ALGORITHM-ENVIRONMENT-NUMBER)")
+    parser.add_argument("--base-seed", metavar="N", default="0", help="what all seeds derive from (default 0)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in DIR; a finished one stays as it is"
+    )
+    parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
+    parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
+    parser.add_argument("--no-cache", action="store_true", help="compile anew; do not keep compiled programs")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    """Train seeds of an algorithm in an environment."""
+    from marlx_envs import ENVIRONMENTS
+
+    from marlx.algorithms import ALGORITHMS
+    from marlx.host import seed_ids, tracking
+
+    # Names and numbers first: a slip of the pen is answered before anything heavy is imported.
+    ALGORITHMS[arguments.algorithm]
+    ENVIRONMENTS[arguments.environment]
+    seeds = seed_ids.seed_ids(arguments.seeds)
+    base_seed = _whole("--base-seed", arguments.base_seed)
+    width = None if arguments.width is None else _whole("--width", arguments.width)
+    tracking.check_mode(arguments.wandb)
+    if arguments.resume and arguments.out is None:
+        raise UsageError("--resume needs --out, the directory of the run to go on with")
+
+    from marlx.host import backend
+
+    backend.prepare(len(seeds), not arguments.no_cache)
+
+    from marlx.experiment import configure
+    from marlx.host.runs import train
+    from marlx.host.summary import show_run
+
+    experiment = configure(arguments.algorithm, arguments.environment, *arguments.overrides)
+    run = train(
+        experiment,
+        seeds,
+        out=arguments.out,
+        resume=arguments.resume,
+        base_seed=base_seed,
+        wandb=arguments.wandb,
+        progress=not arguments.quiet,
+        width=width,
+        cache=not arguments.no_cache,
+    )
+    show_run(run)
+    return 0
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--episodes", metavar="N", help="greedy episodes for each seed (default: as in training)")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """Play greedy episodes with the parameters of a run."""
+    episodes = None if arguments.episodes is None else _whole("--episodes", arguments.episodes, least=1)
+
+    from marlx.host import backend
+    from marlx.host.results import load_run
+    from marlx.host.summary import show_evaluation
+
+    run = load_run(arguments.run)
+    backend.prepare(len(run.seeds))
+    show_evaluation(run, run.evaluate(episodes), episodes or run.experiment.evaluation["episodes"])
+    return 0
+
+
+def _plot_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories; one curve for each")
+    parser.add_argument("--out", metavar="FILE", help="picture: .png, .pdf or .svg (default: learning_curve.png)")
+    parser.add_argument("--metric", metavar="NAME", default="evaluation_return", help="default: evaluation_return")
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    """Draw learning curves: interquartile mean and 95% interval over seeds."""
+    from marlx.host.drawing import draw_runs
+
+    sys.stdout.write(f"{draw_runs(arguments.runs, arguments.out, arguments.metric)}\n")
+    return 0
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        metavar="NAME",
+        nargs="?",
+        help="algorithms, environments, the name of one of either, or agent, training, evaluation",
+    )
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    """List algorithms and environments, or the fields of one."""
+    sys.stdout.write(f"{listing.listing(arguments.what)}\n")
+    return 0
+
+
+def _whole(option: str, word: str, least: int = 0) -> int:
+    """The whole number after an option."""
+    if not (word.isascii() and word.isdigit() and len(word) <= 10) or int(word) < least:
+        raise UsageError(f"{option} must be a whole number of at least {least}, not {shown(word)}")
+    return int(word)
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[Any], int]]] = {
+    "train": (_train_arguments, _train),
+    "evaluate": (_evaluate_arguments, _evaluate),
+    "plot": (_plot_arguments, _plot),
+    "list": (_list_arguments, _list),
+}

@@ -1,0 +1,92 @@
+"""A run directory: what lies in it, and how a run gets one of its own.
+
+    experiment.toml   what the run is, resolved        run.toml        seeds, versions, hardware, how far it came
+    metrics.parquet   tidy; while training, `metrics/` holds one part for each evaluation
+    parameters.npz    of the end, leading axis [S]     events.log      one line for each thing that happened
+
+Each of these is written whole or not at all, but for the log, which grows by lines.
+"""
+
+import datetime
+import itertools
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from marlx_envs.options import UsageError, shown
+
+from marlx.host.files import append_line, disk
+
+EXPERIMENT = "experiment.toml"
+RECORD = "run.toml"
+METRICS = "metrics.parquet"
+PARTS = "metrics"
+PARAMETERS = "parameters.npz"
+EVENTS = "events.log"
+
+
+def locate(out: str | Path) -> Path:
+    """A path from what the user gave. Raises `UsageError` if it cannot be one."""
+    if not str(out).strip() or "\0" in str(out):
+        raise UsageError(f"a run directory needs a name, not {shown(str(out))}")
+    with suppress(RuntimeError):  # no home directory
+        return Path(out).expanduser()
+    return Path(out)
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was started here."""
+    return os.path.exists(path / EXPERIMENT) or os.path.exists(path / RECORD)
+
+
+def claim(out: str | Path | None, name: str) -> Path:
+    """An empty directory for a new run; `out=None` takes the first free runs/NAME-1, runs/NAME-2, ...
+
+    Raises:
+        UsageError: there is a file of that name, or the directory holds another run or anything else.
+        DiskError: it cannot be made or written to.
+    """
+    if out is None:
+        return _numbered(name)
+    path = locate(out)
+    if os.path.exists(path) and not os.path.isdir(path):  # unlike Path's, these never raise
+        raise UsageError(f"{path} is a file; a run needs a directory")
+    with disk("make the directory", path):
+        path.mkdir(parents=True, exist_ok=True)
+    with disk("read", path):
+        found = next(path.iterdir(), None)
+    if holds_run(path):
+        raise UsageError(f"{path} holds another run; choose another --out, or --resume to go on with that run")
+    if found is not None:
+        raise UsageError(f"{path} is not empty (it has {shown(found.name)}); choose another --out")
+    return path
+
+
+def release(path: Path) -> None:
+    """Removes a claimed directory in which nothing was trained."""
+    with suppress(OSError):
+        for name in (EXPERIMENT, RECORD, EVENTS):
+            (path / name).unlink(missing_ok=True)
+        for name in (PARTS, "wandb"):
+            shutil.rmtree(path / name, ignore_errors=True)
+        path.rmdir()
+
+
+def note(path: Path, line: str) -> None:
+    """Adds a line with the time to a run's events.log. Raises `DiskError`."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    append_line(path / EVENTS, f"{now} {line}")
+
+
+def _numbered(name: str) -> Path:
+    for number in itertools.count(1):
+        path = Path("runs") / f"{name}-{number}"
+        with disk("make the directory", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+        return path
+    raise AssertionError

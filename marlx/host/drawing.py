@@ -1,0 +1,81 @@
+"""`marlx plot`: runs from disk to a picture of learning curves."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from marlx_envs.options import UsageError, unknown
+
+from marlx.analysis.plots import Curve, learning_curves
+from marlx.analysis.statistics import interval
+from marlx.host import directory
+from marlx.host.files import write_whole
+from marlx.host.results import Run, load_run
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def draw_runs(paths: Sequence[str], out: str | None, metric: str) -> Path:
+    """Draws one curve for each run; returns where the picture lies.
+
+    Args:
+        out: None writes learning_curve.png, beside the metrics of a single run or here for several.
+
+    Raises:
+        UsageError: no run, no such metric, another kind of picture, or a disk that refuses.
+    """
+    runs = [load_run(path) for path in paths]
+    path = directory.locate(out) if out is not None else _default(runs)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise UsageError(f"a picture must end in .png, .pdf or .svg, not {path.name}")
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a directory; name a file in it")
+    labels = _labels(runs)
+    curves = [curve(run, metric, label) for run, label in zip(runs, labels, strict=True)]
+    figure = learning_curves(curves, metric, _title(runs), _best(runs) if metric == "evaluation_return" else None)
+    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=200))
+    return path
+
+
+def curve(run: Run, metric: str, label: str) -> Curve:
+    """The curve of one run: interquartile mean over seeds at each evaluation. Raises `UsageError` if there is none."""
+    tidy = run.tidy()
+    mine = tidy[tidy["name"] == metric]
+    if not len(tidy):
+        raise UsageError(f"{run.path} has no evaluations yet")
+    if not len(mine):
+        raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
+    mine = mine.sort_values(["seed", "env_steps"])
+    seeds = mine["seed"].nunique()
+    steps = mine["env_steps"].to_numpy().reshape(seeds, -1)  # packed rows: steps differ a little between seeds
+    with warnings.catch_warnings(action="ignore"):
+        found = interval(mine["value"].to_numpy().reshape(seeds, -1))
+    return Curve(label, steps.mean(axis=0), np.asarray(found.iqm), np.asarray(found.low), np.asarray(found.high), seeds)
+
+
+def _default(runs: Sequence[Run]) -> Path:
+    return runs[0].path / "learning_curve.png" if len(runs) == 1 else Path("learning_curve.png")
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The shortest of algorithm, algorithm on environment, and path that tells all runs apart."""
+    algorithms = [run.experiment.algorithm_name for run in runs]
+    places = [f"{run.experiment.algorithm_name} on {run.experiment.environment_name}" for run in runs]
+    for labels in (algorithms, places, [run.path.name for run in runs]):
+        one_environment = labels is not algorithms or len({run.experiment.environment_name for run in runs}) == 1
+        if one_environment and len(set(labels)) == len(runs):
+            return labels
+    return [str(run.path) for run in runs]
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return ", ".join(sorted({run.experiment.environment_name for run in runs}))
+
+
+def _best(runs: Sequence[Run]) -> float | None:
+    """The best return, if all runs share one that is known."""
+    best = {run.experiment.make_environment().spec.return_max for run in runs}
+    return best.pop() if len(best) == 1 else None

@@ -1,0 +1,54 @@
+"""Greedy episodes of a run on disk, on the same seed axis that trained it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from marlx.engine.seeds import Fleet
+from marlx.engine.trainer import SeedState
+from marlx.host import parameters
+from marlx.host.results import Run
+from marlx.program import Program
+from marlx.types import Metrics, Params
+
+
+class _Greedy:
+    """The phases of an evaluation: a seed's state is its key and its parameters."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def init(self, key: Any, numbers: Any) -> Any:
+        """A fresh learner; only its shapes are used."""
+        return self.program.trainer(numbers).algorithm.init(key)
+
+    def train(self, first: Any, count: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]:
+        """Nothing is trained here."""
+        raise NotImplementedError
+
+    def evaluate(self, index: Any, state: Any, numbers: Any) -> Metrics:
+        """Metrics of one seed."""
+        key, params = state
+        trainer = self.program.trainer(numbers)
+        learner = trainer.algorithm.init(key)._replace(params=params)
+        zero = jnp.int32(0)
+        return trainer.evaluate(index, SeedState(key, learner, None, None, zero, zero, zero))  # type: ignore[arg-type]
+
+
+def load_params(run: Run) -> Params:
+    """Parameters [S ...] of a run. Raises `UsageError` if it has none that fit."""
+    program, numbers = Program(run.experiment), run.experiment.numbers()
+    shapes = jax.eval_shape(lambda key: _Greedy(program).init(key, numbers), jax.random.key(0)).params
+    return parameters.load(run.path, shapes, len(run.seeds))
+
+
+def evaluate(run: Run, episodes: int | None = None) -> dict[str, Any]:
+    """See `Run.evaluate`."""
+    experiment = run.experiment if episodes is None else run.experiment.replace({"evaluation.episodes": episodes})
+    program = Program(experiment)
+    fleet = Fleet(_Greedy(program), experiment.numbers(), run.seeds, base_seed=run.record["base_seed"])
+    padding = fleet.layout.padded - len(run.seeds)
+    params = jax.tree.map(lambda x: jnp.concatenate([x, *[x[-1:]] * padding]), run.params)
+    metrics = fleet.evaluate(program.plan.iterations, (fleet.keys, params))
+    return {name: metrics[name] for name in metrics if name.startswith("evaluation_")}

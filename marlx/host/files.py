@@ -1,0 +1,93 @@
+"""Files that are written whole or not at all; what the disk refuses becomes an error of one line."""
+
+import os
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from marlx_envs.options import UsageError
+
+
+class DiskError(UsageError):
+    """The disk refused: full, read-only, not permitted, or something else in the way."""
+
+
+@contextmanager
+def disk(action: str, path: Path) -> Iterator[None]:
+    """Turns an `OSError` inside into a `DiskError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"cannot {action} {path}: {error.strerror or error}") from error
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file beside `path`, then renames it: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        DiskError: nothing was changed.
+    """
+    with disk("write", path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+
+
+def write_toml(path: Path, values: Mapping[str, Any]) -> None:
+    """Plain data as TOML, whole or not at all. Raises `DiskError`."""
+    import tomli_w
+
+    text = tomli_w.dumps(values)
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as plain data. Raises `UsageError` if it is missing, unreadable or not TOML."""
+    try:
+        with disk("read", path), path.open("rb") as file:
+            return tomllib.load(file)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} is not TOML: {str(error)[:120]}") from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds one line to a text file. Raises `DiskError`."""
+    with disk("write", path), path.open("a", encoding="utf-8") as file:
+        file.write(" ".join(line.split()) + "\n")
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Raises `DiskError` if the disk of `path` has fewer than `needed` bytes free."""
+    with disk("use", path):
+        free = shutil.disk_usage(path).free
+    if free < needed:
+        raise DiskError(f"the disk of {path} is full: the run needs about {_size(needed)}, {_size(free)} are free")
+
+
+def _size(count: int) -> str:
+    unit = next(unit for unit in ("kB", "MB", "GB", "TB") if count < 1000 * 1000 ** (1 + _UNITS[unit]) or unit == "TB")
+    return f"{count / 1000 ** (1 + _UNITS[unit]):.3g} {unit}"
+
+
+_UNITS = {"kB": 0, "MB": 1, "GB": 2, "TB": 3}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

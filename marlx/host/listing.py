@@ -1,0 +1,98 @@
+"""What `marlx list` prints: names with one line each, read from declarations, and the fields of one name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from marlx_envs import ENVIRONMENTS
+from marlx_envs.options import Option, options_of, shown, unknown
+
+from marlx.algorithms import ALGORITHMS
+
+_SECTIONS = ("agent", "training", "evaluation")
+
+
+def listing(what: str | None) -> str:
+    """The text for `marlx list WHAT`. Raises `UsageError` on an unknown name."""
+    groups: dict[str, Mapping[str, Any]] = {"algorithms": ALGORITHMS, "environments": ENVIRONMENTS}
+    if what is None:
+        more = "`marlx list NAME` shows the fields of one, or of agent, training, evaluation."
+        return "\n".join([*_names(groups), "", more])
+    if what in groups:
+        return "\n".join(_names({what: groups[what]}))
+    if what in ALGORITHMS:
+        return _algorithm(what)
+    if what in ENVIRONMENTS:
+        return _environment(what)
+    if what in _SECTIONS:
+        return "\n".join(_section(what))
+    raise unknown("name", what, [*groups, *_SECTIONS, *ALGORITHMS, *ENVIRONMENTS])
+
+
+def _names(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    width = max(len(name) for group in groups.values() for name in group)
+    lines: list[str] = []
+    for title, group in groups.items():
+        lines += ["", title, *(f"  {name:<{width}}  {entry.summary}" for name, entry in group.items())]
+    return lines[1:]
+
+
+def _algorithm(name: str) -> str:
+    method = ALGORITHMS[name]
+    rule, composition = method.load_rule(), dict(method.composition)
+    values = {**rule.defaults(composition), **composition}
+    lines = [f"{name}: {method.summary}", f"source: {method.source}", "", "[algorithm]"]
+    lines += _fields(rule.options(composition), values)
+    if method.defaults:
+        lines += ["", "defaults of its own", *(f"  {key} = {shown(value)}" for key, value in method.defaults.items())]
+    return "\n".join([*lines, "", f"other sections: `marlx list {'`, `marlx list '.join(_SECTIONS)}`"])
+
+
+def _environment(name: str) -> str:
+    entry = ENVIRONMENTS[name]
+    factory = entry.load()
+    lines = [f"{name}: {entry.summary}", f"source: {entry.source}", "", "[environment]"]
+    return "\n".join([*lines, *_fields(options_of(factory), {**_defaults(factory), **entry.options})])
+
+
+def _section(name: str) -> list[str]:
+    from marlx.agents import AgentOptions
+    from marlx.settings import Evaluation, Training
+
+    part = {"agent": AgentOptions, "training": Training, "evaluation": Evaluation}[name]
+    return [
+        f"[{name}]  (an environment or a method may bring other defaults)",
+        *_fields(options_of(part), _defaults(part)),
+    ]
+
+
+def _defaults(part: Any) -> dict[str, Any]:
+    return {name: field.default for name, field in part.__dataclass_fields__.items()}
+
+
+def _fields(options: Mapping[str, Option], defaults: Mapping[str, Any]) -> list[str]:
+    rows = [(name, _value(defaults[name]), _kind(option), option.doc) for name, option in options.items()]
+    return [f"  {line}" for line in _aligned(rows)]
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1] if rows else []
+    for *cells, last in rows:
+        yield "  ".join([*(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)), last])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else shown(value, 40)
+
+
+def _kind(option: Option) -> str:
+    """The kind of a field and what it accepts."""
+    if option.choices:
+        return " | ".join(option.choices)
+    kind = {"size": "whole number", "flag": "true | false", "text": "word"}.get(option.kind, option.kind)
+    if option.low is not None and option.high is not None:
+        return f"{kind}, {option.low:.10g} to {option.high:.10g}"
+    if option.low is not None or option.high is not None:
+        return f"{kind} >= {option.low:.10g}" if option.low is not None else f"{kind} <= {option.high:.10g}"
+    return kind

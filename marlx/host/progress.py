@@ -1,0 +1,88 @@
+"""What a person sees while seeds train: a bar on a terminal, else a plain line every few seconds."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+_SECONDS = 5.0  # between plain lines
+
+
+class Reporter:
+    """Shows how far a run has come.
+
+    Args:
+        total_steps: environment steps of one seed.
+        show: False shows nothing.
+    """
+
+    def __init__(self, total_steps: int, show: bool) -> None:
+        self._total, self._show = total_steps, show
+        self._console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._started = self._said = 0.0
+        self._first: tuple[int, int] | None = None
+        self._latest = ""
+
+    def say(self, line: str) -> None:
+        """One line, above the bar if there is one."""
+        if self._show:
+            self._console.print(line, markup=False)
+
+    def __enter__(self) -> "Reporter":
+        """Starts the clock of rate and time left."""
+        self._started = self._said = time.monotonic()
+        if self._show and self._console.is_terminal:
+            columns = (BarColumn(20), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("starting", total=self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def evaluated(self, name: str, value: float) -> None:
+        """The latest evaluation, shown from now on."""
+        self._latest = f", {name.removeprefix('evaluation_')} {value:.4g}"
+
+    def update(self, steps: int, all_steps: int) -> None:
+        """`steps` of one seed are done; `all_steps` over all seeds."""
+        now = time.monotonic()
+        line = self.rate(steps, all_steps, now) + self._latest
+        if self._bar:
+            self._bar.update(self._task, completed=steps, description=line)
+        elif now - self._said >= _SECONDS:
+            self._said = now
+            self.say(f"{steps:,} of {self._total:,} steps of each seed, {line}")
+
+    def rate(self, steps: int, all_steps: int, now: float) -> str:
+        """Rate over all seeds since the first update, and time left; nothing is known at the first."""
+        if self._first is None:
+            self._first, self._started = (steps, all_steps), now
+            return "measuring"
+        elapsed, done = now - self._started, steps - self._first[0]
+        left = elapsed * max(self._total - steps, 0) / max(done, 1)
+        return f"{quantity((all_steps - self._first[1]) / max(elapsed, 1e-9))} steps/s, {duration(left)} left"
+
+
+def quantity(value: float) -> str:
+    """A number with three digits and k, M or G."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,131 @@
+"""A run on disk: `load_run(path)` -> Run, with its experiment, metrics, parameters and further evaluations."""
+
+import difflib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marlx_envs.options import UsageError, shown
+
+from marlx.experiment import SECTIONS, Experiment, from_dict
+from marlx.host import directory, seed_ids
+from marlx.host.files import read_toml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from marlx.types import Params
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory.
+
+    `record` is what run.toml says: `status` (running, finished, interrupted), `seeds`, `base_seed`, `date`, versions,
+    hardware, layout, times in seconds, and the result.
+    """
+
+    path: Path
+    experiment: Experiment
+    record: dict[str, Any]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Ids of the seeds, in the order of every array [S]."""
+        return seed_ids.seed_ids(str(self.record["seeds"]))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run was trained to its end."""
+        return bool(self.record["status"] == "finished")
+
+    def tidy(self) -> "pd.DataFrame":
+        """Metrics as they are stored: seed, env_steps, name, value."""
+        from marlx.host import metrics
+
+        return metrics.read(self.path)
+
+    def metrics(self) -> "pd.DataFrame":
+        """One row for each seed and evaluation: seed, env_steps, evaluation_return, and every other metric."""
+        from marlx.host import metrics
+
+        return metrics.wide(self.tidy())
+
+    @cached_property
+    def params(self) -> "Params":
+        """Parameters at the end, a pytree with leading axis [S]. Raises `UsageError` if the run has none."""
+        from marlx.host import evaluation
+
+        return evaluation.load_params(self)
+
+    def evaluate(self, episodes: int | None = None) -> dict[str, Any]:
+        """Greedy episodes with the parameters of the end.
+
+        Args:
+            episodes: for each seed; None takes the experiment's, and then repeats its last evaluation.
+
+        Returns:
+            metric -> values [S].
+        """
+        from marlx.host import evaluation
+
+        return evaluation.evaluate(self, episodes)
+
+
+def load_run(path: str | Path) -> Run:
+    """A run from its directory. Raises `UsageError` if there is none, or if its files are damaged."""
+    path = directory.locate(path)
+    if not os.path.isdir(path):
+        raise UsageError(f"{path} is {'no directory' if os.path.exists(path) else 'not there'}{_nearest_run(path)}")
+    if not directory.holds_run(path):
+        raise UsageError(f"{path} holds no run{_nearest_run(path / 'x')}")
+    record = read_toml(path / directory.RECORD)
+    if record.get("format") != FORMAT:
+        raise UsageError(
+            f"{path} has format {shown(record.get('format'))}; this version of marlx reads format {FORMAT}"
+        )
+    for name, kind in (("seeds", str), ("status", str), ("base_seed", int)):
+        if not isinstance(record.get(name), kind):
+            raise UsageError(f"{path / directory.RECORD} is damaged: it has no {name}")
+    try:
+        experiment = from_dict(read_toml(path / directory.EXPERIMENT))
+    except UsageError as error:
+        raise UsageError(f"{path / directory.EXPERIMENT}: {error}") from error
+    return Run(path, experiment, record)
+
+
+def difference(run: Run, experiment: Experiment, seeds: list[int], base_seed: int) -> str | None:
+    """The first way in which a run is another one than asked for, in words; None if it is the same."""
+    asked: dict[str, Any] = {"algorithm": experiment.algorithm_name, "environment": experiment.environment_name}
+    asked |= {"seeds": seed_ids.text(seeds), "base_seed": base_seed}
+    found: dict[str, Any] = {"algorithm": run.experiment.algorithm_name, "environment": run.experiment.environment_name}
+    found |= {"seeds": run.record["seeds"], "base_seed": run.record["base_seed"]}
+    for section in SECTIONS:
+        asked |= {f"{section}.{name}": plain(value) for name, value in experiment.section(section).items()}
+        found |= {f"{section}.{name}": plain(value) for name, value in run.experiment.section(section).items()}
+    for name in asked:
+        if asked[name] != found.get(name):
+            return f"{name} is {shown(found.get(name))} there, not {shown(asked[name])}"
+    return None
+
+
+def plain(value: Any) -> Any:
+    """An option as TOML can hold it: arrays and tuples as lists, a file by its full path."""
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def _nearest_run(path: Path) -> str:
+    """`; did you mean X?` for the closest run beside a missing one."""
+    beside = [str(p.parent) for p in path.parent.glob(f"*/{directory.EXPERIMENT}")]
+    close = difflib.get_close_matches(str(path), beside, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,64 @@
+"""The short tables at the end of `marlx train` and `marlx evaluate`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from marlx.analysis.statistics import interval
+from marlx.host.progress import duration, quantity
+from marlx.host.results import Run
+
+_OVER_SEEDS = ", IQM [95% interval]"
+
+
+def show_run(run: Run) -> None:
+    """What a run reached, how long it took, and where it lies."""
+    record = run.record
+    table = _table()
+    for name, found in sorted(record.get("result", {}).items(), key=lambda item: item[0] != "evaluation_return"):
+        if name in ("evaluation_return", "evaluation_win_rate") or (
+            name == "training_return" and len(record["result"]) == 1
+        ):
+            _row(table, f"{name.replace('_', ' ')}{_OVER_SEEDS}", _interval(**found))
+    compile_time = f" + {duration(record['compile_seconds'])} to compile"
+    _row(table, "time", duration(record["train_seconds"]) + compile_time)
+    _row(table, "environment steps/s", quantity(record["steps_per_second"]))
+    _row(table, "results", str(run.path))
+    _print(f"{run.experiment.algorithm_name} on {run.experiment.environment_name}, {len(run.seeds)} seeds", table)
+
+
+def show_evaluation(run: Run, metrics: Mapping[str, Any], episodes: int) -> None:
+    """Metrics of greedy episodes over seeds."""
+    table = _table()
+    for name in sorted(metrics, key=lambda name: (name != "evaluation_return", name)):
+        mean, low, high, used, left_out = interval(metrics[name])
+        _row(table, name.removeprefix("evaluation_") + _OVER_SEEDS, _interval(mean, low, high, used, left_out))
+        if used > 1:
+            _row(table, "  lowest, highest seed", f"{np.nanmin(metrics[name]):.4g}, {np.nanmax(metrics[name]):.4g}")
+    _print(f"{run.path}: {episodes} greedy episodes of each of {len(run.seeds)} seeds", table)
+
+
+def _interval(iqm: float, low: float, high: float, seeds: int, left_out: int) -> str:
+    missing = f", {left_out} of {seeds + left_out} seeds without a finite value" if left_out else ""
+    return f"{iqm:.4g} [{low:.4g}, {high:.4g}]{missing}"
+
+
+def _table() -> Table:
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _row(table: Table, name: str, value: str) -> None:
+    table.add_row(Text(name), Text(value))
+
+
+def _print(title: str, table: Table) -> None:
+    console = Console(highlight=False)
+    console.print(title, markup=False, soft_wrap=True)
+    console.print(table)

@@ -1,0 +1,73 @@
+"""Pictures are drawn whole, with labels that do not overlap."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from marlx.analysis.plots import Curve, _apart, learning_curves, payoff_tables
+
+PAYOFF = [[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 7.9]]
+
+
+def curve(label: str, height: float, count: int = 5) -> Curve:
+    steps = np.arange(1, count + 1) * 1e4
+    mean = np.full(count, height)
+    return Curve(label, steps, mean, mean - 1, mean + 1, 8)
+
+
+def draw(figure: Figure) -> None:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    assert file.getvalue().startswith(b"\x89PNG")
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in (*axes.texts, axes.title, axes.xaxis.label)]
+
+
+@pytest.mark.parametrize("heights", [[1.0], [1.0, 1.0, 1.0], [0.0, 5.0, 5.1, 9.0], [np.nan, 2.0]])
+def test_labels_of_curves_do_not_overlap(heights: list[float]) -> None:
+    figure = learning_curves([curve(f"run {i}", h) for i, h in enumerate(heights)], "evaluation_return", "game", 10.0)
+    draw(figure)
+    axes = figure.axes[0]
+    labels = [text for text in axes.texts if text.get_text().startswith("run")]
+    boxes = [Text.get_window_extent(text) for text in labels]  # of the words, without the line to the curve
+    inside = figure.bbox
+    assert len(boxes) == len(heights)
+    for i, box in enumerate(boxes):
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+    labels_of_axes = (axes.get_xlabel(), axes.get_ylabel())
+    assert labels_of_axes == ("environment steps of one seed", "greedy return of an episode")
+    assert "game: IQM and 95% interval over 8 seeds" in axes.get_title(loc="left")
+
+
+def test_a_single_evaluation_is_drawn() -> None:
+    draw(learning_curves([curve("a", 1.0, count=1)], "loss"))
+
+
+def test_apart_moves_no_more_than_needed() -> None:
+    np.testing.assert_allclose(_apart([0.5, 0.5], 0.1), [0.45, 0.55])
+    np.testing.assert_allclose(_apart([0.9, 0.1], 0.1), [0.9, 0.1])
+    placed = _apart([1.0, 1.0, 0.99], 0.1)
+    assert max(placed) <= 1 and np.diff(sorted(placed)).min() >= 0.1 - 1e-6
+
+
+def test_payoff_tables_mark_the_greedy_and_the_best_cell() -> None:
+    table = np.array(PAYOFF) * 0.5
+    table[0, 0] = -9.04
+    figure = payoff_tables({"qmix": table, "vdn": np.zeros((3, 3))}, PAYOFF, {"qmix": 0.0, "vdn": 0.25})
+    draw(figure)
+    found = words(figure)
+    assert "8.0*" in found and "-9.0*" in found
+    assert "agent 2\n0% of seeds at the best" in found and "agent 2\n25% of seeds at the best" in found
+    frame = figure.axes[1].patches[0]
+    assert (round(frame.get_x()), round(frame.get_y())) == (2, 2)  # type: ignore[attr-defined]
+
+
+def test_a_table_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="table 'a' must have the shape"):
+        payoff_tables({"a": [[1, 2]]}, PAYOFF)

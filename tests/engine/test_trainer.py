@@ -1,0 +1,167 @@
+"""The loop: seeds beside each other, chunks of any length, numbers as an axis, one compilation, what must be learnt."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import marlx
+from marlx.engine.seeds import Fleet, choose_layout
+from marlx.engine.trainer import plan
+from marlx.program import Program
+from marlx.settings import Evaluation, Training
+
+SMALL = (
+    "training.total_steps=4000",
+    "training.num_envs=8",
+    "training.batch_size=16",
+    "training.buffer_size=64",
+    "agent.hidden_size=16",
+    "evaluation.interval=2000",
+    "evaluation.episodes=4",
+)
+
+
+def _small(algorithm: str = "qmix", environment: str = "matrix_game", *overrides: str) -> marlx.Experiment:
+    return marlx.configure(algorithm, environment, *SMALL, *overrides)
+
+
+def _params(result: Any) -> list[np.ndarray]:
+    return [np.asarray(x) for x in jax.tree.leaves(result)]
+
+
+@pytest.mark.parametrize("environment", ["matrix_game", "two_step_game", "predator_prey"])
+def test_seeds_in_a_batch_equal_seeds_alone(environment: str) -> None:
+    overrides = ("environment.episode_limit=10",) if environment == "predator_prey" else ()
+    train = jax.jit(marlx.make_train(_small("qmix", environment, *overrides)))
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = jax.jit(jax.vmap(marlx.make_train(_small("qmix", environment, *overrides))))(keys)
+    for seed in range(3):
+        alone = train(keys[seed])
+        for ours, theirs in zip(_params(alone.params), _params(together.params), strict=True):
+            np.testing.assert_allclose(ours, theirs[seed], rtol=2e-3, atol=2e-4)
+        np.testing.assert_array_equal(alone.metrics["env_steps"], together.metrics["env_steps"][seed])
+
+
+def test_result_has_the_contract() -> None:
+    result = jax.jit(jax.vmap(marlx.make_train(_small())))(jax.random.split(jax.random.key(0), 2))
+    assert result.metrics["env_steps"].shape == result.metrics["evaluation_return"].shape == (2, 2)
+    np.testing.assert_array_equal(result.metrics["env_steps"], [[2000, 4000]] * 2)
+    assert all(x.shape[0] == 2 for x in jax.tree.leaves(result.params))
+
+
+def test_chunks_of_any_length_give_the_same_state() -> None:
+    experiment = _small()
+    program, numbers = Program(experiment), experiment.numbers()
+    train = jax.jit(program.train)
+    state = jax.jit(program.init)(jax.random.key(0), numbers)
+    whole, _ = train(jnp.int32(1), jnp.int32(30), state, numbers)
+    parts = state
+    for first, count in ((1, 7), (8, 1), (9, 22)):
+        parts, _ = train(jnp.int32(first), jnp.int32(count), parts, numbers)
+    parts = parts._replace(key=jax.random.key_data(parts.key))
+    whole = whole._replace(key=jax.random.key_data(whole.key))
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+
+def test_one_compilation_for_all_chunks_and_numbers() -> None:
+    experiment = _small()
+    program, numbers = Program(experiment), experiment.numbers()
+    chex.clear_trace_counter()
+    train = jax.jit(chex.assert_max_traces(program.train, n=1))
+    state = jax.jit(program.init)(jax.random.key(0), numbers)
+    for count, rate in ((3, 1e-3), (5, 3e-4)):
+        numbers["training"]["learning_rate"] = np.float32(rate)
+        state, _ = train(jnp.int32(1), jnp.int32(count), state, numbers)
+
+
+def test_no_callback_in_the_compiled_program() -> None:
+    experiment = _small("qmix", "predator_prey", "environment.episode_limit=10")
+    text = jax.jit(marlx.make_train(experiment)).lower(jax.random.key(0)).as_text()
+    assert "callback" not in text and "infeed" not in text and "outfeed" not in text
+
+
+def test_numbers_are_an_axis() -> None:
+    """Different learning rates and penalties in one program, each as in a program of its own."""
+    experiment = _small("vdn", "predator_prey", "environment.episode_limit=10")
+    train = marlx.make_train(experiment)
+    numbers = jax.tree.map(lambda x: jnp.broadcast_to(x, (2, *np.shape(x))), experiment.numbers())
+    numbers["training"]["learning_rate"] = jnp.array([1e-3, 0.0])
+    numbers["environment"]["miss_penalty"] = jnp.array([0.0, -2.0])
+    key = jax.random.key(0)
+    result = jax.jit(jax.vmap(train, (None, 0)))(key, numbers)
+    alone = jax.jit(marlx.make_train(experiment.replace("environment.miss_penalty=-2", "training.learning_rate=0")))(key)
+    np.testing.assert_allclose(result.metrics["training_return"][1], alone.metrics["training_return"], rtol=1e-4)
+    assert (result.metrics["training_return"][0] > result.metrics["training_return"][1]).all()
+    initial = Program(experiment).init(key, experiment.numbers()).learner.params
+    for now, before in zip(_params(result.params), _params(initial), strict=True):
+        np.testing.assert_array_equal(now[1], before)
+        assert now.size == 0 or (now[0] != before).any()
+
+
+def test_plan_of_a_run() -> None:
+    lengths = plan(Training(total_steps=10_000, num_envs=8, batch_size=32), Evaluation(interval=4_000), 200)
+    assert lengths.steps_per_iteration == 1600 and lengths.warm_up == 3 and lengths.iterations == 7
+    assert lengths.evaluations == (3, 5, 7)
+    assert plan(Training(total_steps=10_000), Evaluation(interval=0), 200).evaluations == (7,)
+    assert plan(Training(buffer_size=33, num_envs=8), Evaluation(), 200).capacity == 40
+
+
+def test_environment_steps_are_counted_exactly() -> None:
+    """Two agents that may end an episode early: rows are packed and every valid slot is a step."""
+    experiment = _small("vdn", "predator_prey", "environment.episode_limit=7", "environment.n_agents=2",
+                        "environment.n_stags=1", "training.rollout_steps=16", "training.total_steps=2048",
+                        "evaluation.interval=0")  # fmt: skip
+    result = jax.jit(marlx.make_train(experiment))(jax.random.key(0))
+    steps, episodes = int(result.metrics["env_steps"][-1]), int(result.metrics["episodes"][-1])
+    slots = 16 * 8 * 16
+    assert slots - steps <= episodes and slots * 6 / 7 < steps < slots
+
+
+def test_layout_spreads_seeds() -> None:
+    assert choose_layout(1, 2) == choose_layout(1, 8)
+    assert choose_layout(4, 2, 1).maps == 2
+    for seeds in (1, 5, 7, 64):
+        layout = choose_layout(seeds, 2, 4)
+        assert layout.padded >= seeds and layout.width <= 4
+
+
+@pytest.mark.parametrize("width", [1, 2, None])
+def test_fleet_equals_plain_program(width: int | None) -> None:
+    experiment = _small()
+    program, numbers = Program(experiment), experiment.numbers()
+    fleet = Fleet(program, numbers, seeds=[3, 0, 5], base_seed=7, width=width)
+    fleet.compile()
+    state = fleet.init()
+    state, metrics = fleet.train(1, 20, state)
+    scores = fleet.evaluate(21, state)
+    for place, seed in enumerate([3, 0, 5]):
+        key = jax.random.fold_in(jax.random.key(7), seed)
+        alone = jax.jit(program.init)(key, numbers)
+        alone, expected = jax.jit(program.train)(jnp.int32(1), jnp.int32(20), alone, numbers)
+        np.testing.assert_allclose(metrics["loss"][place], expected["loss"], rtol=1e-3)
+        np.testing.assert_allclose(
+            scores["evaluation_return"][place], program.evaluate(21, alone, numbers)["evaluation_return"], rtol=1e-5
+        )
+    assert metrics["loss"].shape == (3,)
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix"])
+def test_every_method_learns_an_easy_game(algorithm: str) -> None:
+    """A monotonic payoff, uniform data: the optimum is found from every seed."""
+    experiment = marlx.configure(
+        algorithm, "matrix_game", "environment.payoff=mrvf4a", "training.total_steps=24_000", "training.epsilon_end=1",
+        "evaluation.interval=0", "training.buffer_size=512", "training.learning_rate=3e-3",
+    )  # fmt: skip
+    experiment = experiment.replace("evaluation.interval=24_000", "evaluation.episodes=1")
+    result = jax.jit(jax.vmap(marlx.make_train(experiment)))(jax.random.split(jax.random.key(0), 4))
+    np.testing.assert_array_equal(result.metrics["evaluation_return"][:, -1], 9)
+
+
+@pytest.mark.parametrize("target", ["td_lambda", "sarsa_lambda", "q_lambda"])
+def test_targets_train(target: str) -> None:
+    result = jax.jit(marlx.make_train(_small("qmix", "two_step_game", f"algorithm.target={target}")))(jax.random.key(0))
+    assert np.isfinite(result.metrics["loss"]).all()

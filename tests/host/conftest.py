@@ -1,0 +1,40 @@
+"""One small run that many tests look at, and a cache of compiled programs that they share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    "training.total_steps=320",
+    "training.num_envs=4",
+    "training.batch_size=4",
+    "training.buffer_size=16",
+    "agent.hidden_size=4",
+    "evaluation.interval=80",
+    "evaluation.episodes=2",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Compiled programs of this session, found by subprocesses too."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run: iql on matrix_game, seeds 0 and 1. Not to be changed."""
+    import marlx
+
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    marlx.train(marlx.configure("iql", "matrix_game", *SMALL), seeds=2, out=out, progress=False)
+    return out

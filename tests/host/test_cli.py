@@ -1,0 +1,219 @@
+"""The shell: exit codes, and one line on stderr for each mistake."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from marlx.host.cli import main
+
+from .conftest import SMALL
+
+TRAIN = ("train", "iql", "matrix_game")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in a directory of their own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "a command is missing; valid: train, evaluate, plot, list"),
+        (("trian",), "unknown command 'trian'; did you mean 'train'?"),
+        (("--versio",), "unknown option '--versio'; did you mean '--version'?"),
+        (("train",), "the following arguments are required: ALGORITHM, ENVIRONMENT"),
+        (("train", "qmx", "matrix_game"), "unknown algorithm 'qmx'; did you mean 'qmix'?"),
+        (("train", "qmix", "matrix_gam"), "unknown environment 'matrix_gam'; did you mean 'matrix_game'?"),
+        ((*TRAIN, "trainin.gamma=1"), "unknown section 'trainin'; did you mean 'training'?"),
+        ((*TRAIN, "training.gama=1"), "unknown field of [training] 'gama'; did you mean 'gamma'?"),
+        ((*TRAIN, "environment.payof=son3"), "unknown field of [environment] 'payof'; did you mean 'payoff'?"),
+        ((*TRAIN, "training.gamma=high"), "training.gamma must be a number, not 'high'"),
+        ((*TRAIN, "training.gamma=1.5"), "training.gamma must be at most 1, not 1.5"),
+        ((*TRAIN, "training.gamma=nan"), "training.gamma must be finite, not nan"),
+        ((*TRAIN, "training.gamma=1" + "0" * 400), "training.gamma must be finite, not inf"),
+        ((*TRAIN, "training.total_steps=-5"), "training.total_steps must be at least 1, not -5"),
+        ((*TRAIN, "training.total_steps=1e20"), "training.total_steps must be at most 2147483647"),
+        ((*TRAIN, "training.total_steps=0.5"), "training.total_steps must be a whole number, not 0.5"),
+        ((*TRAIN, "training.optimiser=adamm"), "unknown value of training.optimiser 'adamm'; did you mean 'adam'?"),
+        ((*TRAIN, "algorithm.mixer=[1]"), "algorithm.mixer must be a word, not [1]"),
+        ((*TRAIN, "algorithm.profile=[1]"), "unknown value of algorithm.profile [1]"),
+        ((*TRAIN, "agent.last_action=2"), "agent.last_action must be true or false, not 2"),
+        ((*TRAIN, "training.gamma=" + "[" * 5000), "a value is nested too deeply"),
+        ((*TRAIN, "gamma"), "expected section.name=value, not 'gamma'"),
+        ((*TRAIN, "gamma=1"), "expected section.name=value, not 'gamma'"),
+        ((*TRAIN, "a\nb.c=1"), "unknown section 'a\\nb'"),
+        ((*TRAIN, "training.optimiser=" + "x" * 5000), "unknown value of training.optimiser 'xxx"),
+        ((*TRAIN, "environment.payoff=nothing.csv"), "environment.payoff file 'nothing.csv' does not exist"),
+        ((*TRAIN, "environment.payoff=[[1,2],[3]]"), "environment.payoff is ragged"),
+        ((*TRAIN, "environment.payoff=[]"), "environment.payoff is empty"),
+        ((*TRAIN, 'environment.payoff=[["a", 1], [2, 3]]'), "environment.payoff must hold numbers, not 'a'"),
+        ((*TRAIN, "environment.payoff=[[nan, 1], [2, 3]]"), "environment.payoff must be finite"),
+        ((*TRAIN, "--seeds", "0"), "seeds must be at least 1, not 0"),
+        ((*TRAIN, "--seeds", "-3"), "seeds must be at least 1, not -3"),
+        ((*TRAIN, "--seeds", "abc"), "seeds must be a whole number"),
+        ((*TRAIN, "--seeds"), "argument --seeds: expected one argument"),
+        ((*TRAIN, "--seds", "3"), "unknown option '--seds' of `marlx train`; did you mean '--seeds'?"),
+        ((*TRAIN, "--base-seed", "x"), "--base-seed must be a whole number"),
+        ((*TRAIN, "--wandb", "ofline"), "unknown value of wandb 'ofline'; did you mean 'offline'?"),
+        ((*TRAIN, "--resume"), "--resume needs --out"),
+        ((*TRAIN, "--out", "file"), "file is a file; a run needs a directory"),
+        ((*TRAIN, "--out", "file/run"), "cannot make the directory file/run: Not a directory"),
+        ((*TRAIN, "--out", ""), "a run directory needs a name"),
+        (("evaluate", "nothing"), "nothing is not there"),
+        (("evaluate", "nothing", "--episodes", "0"), "--episodes must be a whole number of at least 1"),
+        (("evaluate", "a", "b"), "one argument too many: 'b'"),
+        (("plot",), "the following arguments are required: RUN"),
+        (("plot", "nothing"), "nothing is not there"),
+        (("list", "qmx"), "unknown name 'qmx'; did you mean 'qmix'?"),
+    ],
+)
+def test_a_mistake_is_one_line(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert main(words) == 2
+    output, errors = capsys.readouterr()
+    assert errors.startswith(f"marlx: {message}"), errors
+    assert errors.count("\n") == 1 and len(errors) < 500
+    assert not output
+    assert os.listdir() == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ragged.csv", "1,2\n3\n", "ragged"),
+        ("empty.csv", "", "empty"),
+        ("words.csv", "1,x\n3,4\n", "must hold numbers, not 'x'"),
+        ("nan.csv", "1,nan\n3,4\n", "must be finite"),
+        ("bad.json", "[[1, 2", "is not JSON"),
+        ("bad.npy", "x", "is not a .npy file"),
+    ],
+)
+def test_a_bad_payoff_file_is_one_line(
+    name: str, content: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(name).write_text(content)
+    assert main((*TRAIN, f"environment.payoff={name}")) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and name in errors and errors.count("\n") == 1
+
+
+def test_train_evaluate_plot(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main((*TRAIN, "--seeds", "2", "--quiet", *SMALL)) == 0
+    assert main((*TRAIN, *SMALL, "--seeds", "2", "--quiet")) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"evaluation return, IQM \[95% interval\] │ -?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", output)
+    assert "runs/iql-matrix_game-1" in output and "runs/iql-matrix_game-2" in output
+    for name in ("parameters.npz", "experiment.toml"):
+        assert Path(f"runs/iql-matrix_game-1/{name}").read_bytes() == (finished / name).read_bytes()
+
+    assert main((*TRAIN, *SMALL, "--seeds", "2", "--out", "runs/iql-matrix_game-1")) == 2
+    assert main((*TRAIN, *SMALL, "--seeds", "2", "--out", "runs/iql-matrix_game-1", "--resume")) == 0
+    assert main(("evaluate", "runs/iql-matrix_game-1", "--episodes", "3")) == 0
+    assert "3 greedy episodes of each of 2 seeds" in capsys.readouterr().out
+
+    assert main(("plot", "runs/iql-matrix_game-1")) == 0
+    assert main(("plot", "runs/iql-matrix_game-1", "runs/iql-matrix_game-2", "--out", "both.pdf")) == 0
+    assert Path("both.pdf").read_bytes().startswith(b"%PDF")
+    assert Path("runs/iql-matrix_game-1/learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    for words, message in [
+        (("--metric", "los"), "did you mean 'loss'?"),
+        (("--out", "x.bmp"), "must end in .png, .pdf or .svg"),
+        (("--out", "nowhere/x.png"), "cannot write nowhere/x.png: No such file or directory"),
+    ]:
+        assert main(("plot", "runs/iql-matrix_game-1", *words)) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_progress_in_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marlx.host.progress._SECONDS", 0.0)
+    assert main((*TRAIN, *SMALL, "--seeds", "2")) == 0
+    output = capsys.readouterr().out
+    assert "runs/iql-matrix_game-1: iql on matrix_game, 2 seeds on" in output
+    assert re.search(r"compiled in [\d.]+ s", output)
+    assert re.search(r"240 of 320 steps of each seed, .* steps/s, 0:00 left, return", output)
+
+
+def test_a_failed_start_can_be_repeated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+        assert main((*TRAIN, *SMALL, "--seeds", "2", "--out", "run", "--quiet")) == 2
+    assert "the disk of run is full" in capsys.readouterr().err
+    assert main((*TRAIN, *SMALL, "--seeds", "2", "--out", "run", "--quiet")) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "risk_reward"),
+        (("algorithms",), "qmix"),
+        (("environments",), "matrix_game"),
+        (("qmix",), "mixing_width     32             whole number, 1 to 4096"),
+        (("matrix_game",), "must_stay_optimal"),
+        (("agent",), "gru | mlp"),
+        (("evaluation",), "interval  50000  whole number >= 0"),
+    ],
+)
+def test_list(words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("list", *words)) == 0
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("--help",), ("train", "--help"), ("plot", "--help"), ("--version",)])
+def test_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert "marlx" in capsys.readouterr().out
+
+
+def test_help_and_list_import_nothing_heavy() -> None:
+    code = """
+import contextlib, io, json, sys
+from marlx.host.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    codes = [main([word]) for word in ("--help", "--version", "list", "trian")] + [main(["train", "qmx", "smax"])]
+heavy = ("jax", "jaxlib", "numpy", "pandas", "pyarrow", "matplotlib", "wandb", "flax", "rich")
+print(json.dumps([codes, [name for name in heavy if name in sys.modules]]))
+"""
+    started = time.perf_counter()
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    assert json.loads(found.stdout) == [[0, 0, 0, 2, 2], []]
+    assert time.perf_counter() - started < 2  # of a loaded machine; alone it is a tenth
+
+
+def test_ctrl_c_in_a_shell() -> None:
+    command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"]
+    command[-1] += "import sys; from marlx.host.cli import main; sys.exit(main(sys.argv[1:]))"
+    command += [*TRAIN, *SMALL, "training.total_steps=1e9", "evaluation.interval=4000", "--seeds", "2", "--out", "run"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment())
+    try:
+        deadline = time.monotonic() + 100
+        while not list(Path("run").glob("metrics/*.parquet")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert re.fullmatch(r"marlx: stopped after [\d,]+ of 1,000,000,000 steps; .* go on with .*\n", errors), errors
+    import marlx
+
+    assert not marlx.load_run("run").metrics().empty
+    assert marlx.load_run("run").record["layout"]["devices"] == min(2, len(os.sched_getaffinity(0)))
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a subprocess that finds the packages as this one does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JAX_PLATFORMS": "cpu"}

@@ -1,0 +1,118 @@
+"""Files are whole or absent, whatever the disk does."""
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from marlx_envs.options import UsageError
+
+from marlx.host import directory
+from marlx.host.files import DiskError, append_line, check_space, read_toml, write_toml, write_whole
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 kB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    try:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path], capture_output=True)
+    except OSError:
+        pytest.skip("no mount here")
+    if mounted.returncode:
+        pytest.skip("mounting needs rights that this user lacks")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(small_disk: Path) -> None:
+    path = small_disk / "file"
+    write_whole(path, lambda file: file.write(b"old"))
+    with pytest.raises(DiskError, match=f"cannot write {path}: No space left on device"):
+        write_whole(path, lambda file: file.write(b"x" * 100_000))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(small_disk) == ["file"]
+
+
+def test_too_little_space_is_seen_in_advance(small_disk: Path) -> None:
+    check_space(small_disk, 1000)
+    with pytest.raises(DiskError, match=r"is full: the run needs about 2 MB, 65.5 kB are free"):
+        check_space(small_disk, 2_000_000)
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(DiskError, match="No space left"):
+        write_whole(tmp_path / "file", lambda file: file.write(b"x"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", lambda file: file.write(b"x"))
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_toml_is_read_back(tmp_path: Path) -> None:
+    values = {"name": 'a "b"\n', "table": {"list": [[1.0, -2.5], [1e-30, 3.0]], "yes": True, "count": 3}}
+    write_toml(tmp_path / "x.toml", values)
+    assert read_toml(tmp_path / "x.toml") == values
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"a = " + b"[" * 10_000, b"\0"])
+def test_what_is_not_toml_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.toml").write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        read_toml(tmp_path / "x.toml")
+    assert "x.toml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_lines_stay_lines(tmp_path: Path) -> None:
+    append_line(tmp_path / "log", "one\ntwo")
+    append_line(tmp_path / "log", "three")
+    assert (tmp_path / "log").read_text() == "one two\nthree\n"
+
+
+def test_claim_takes_new_and_empty_directories(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert directory.claim(tmp_path / "empty", "x").is_dir()
+    assert directory.claim(tmp_path / "a" / "b", "x").is_dir()
+
+
+def test_claim_refuses_what_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "experiment.toml").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    for out, words in [
+        ("file", "is a file; a run needs a directory"),
+        ("file/run", "Not a directory"),
+        ("run", "holds another run"),
+        ("full", "is not empty .it has 'thesis.tex'."),
+        ("x" * 300, "File name too long"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            directory.claim(tmp_path / out, "x")
+    with pytest.raises(UsageError, match="needs a name"):
+        directory.claim("", "x")
+
+
+def test_a_directory_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # a superuser may write anywhere
+    with pytest.raises(DiskError, match=r"cannot make the directory .*: Permission denied"):
+        directory.claim(tmp_path / "run", "x")
+
+
+def test_the_default_directory_is_the_first_free_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [str(directory.claim(None, "a")) for _ in range(2)] == ["runs/a-1", "runs/a-2"]

@@ -1,0 +1,86 @@
+"""Metrics on disk: every evaluation that was written is read back, whatever came after it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from marlx_envs.options import UsageError
+
+from marlx.host import metrics
+from marlx.host.metrics import Recorder
+
+SEEDS = [4, 2, 9]
+
+
+def record(index: int) -> dict[str, np.ndarray]:
+    """An evaluation of three seeds."""
+    return {
+        "env_steps": np.array([10, 11, 12]) * (index + 1),
+        "loss": np.array([0.5, np.nan, 1.5]) + index,
+        "evaluation_return": np.array([1, 2, 3], np.float32) * index,
+        "updates": np.array([2**30 + 1] * 3, np.int32),
+    }
+
+
+def written(path: Path, count: int = 3) -> Recorder:
+    recorder = Recorder(path, SEEDS)
+    for index in range(count):
+        recorder.add(index, record(index))
+    return recorder
+
+
+def test_a_run_cut_short_keeps_every_evaluation(tmp_path: Path) -> None:
+    recorder = written(tmp_path)
+    (tmp_path / "metrics" / ".000003.parquet.abc").write_bytes(b"half a fi")
+    before = metrics.read(tmp_path)
+    assert len(before) == 3 * 3 * 3
+    recorder.merge()
+    pd.testing.assert_frame_equal(metrics.read(tmp_path), before)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.parquet"]
+
+
+def test_the_table_is_tidy_and_exact(tmp_path: Path) -> None:
+    written(tmp_path).merge()
+    tidy = pd.read_parquet(tmp_path / "metrics.parquet")
+    assert list(tidy.columns) == ["seed", "env_steps", "name", "value"]
+    assert list(map(str, tidy.dtypes)) == ["int64", "int64", "category", "float64"]
+    row = tidy[(tidy.seed == 9) & (tidy.env_steps == 24)].set_index("name").value
+    assert dict(row) == {"loss": 2.5, "evaluation_return": 3.0, "updates": 2.0**30 + 1}
+
+
+def test_wide_has_a_row_for_each_seed_and_evaluation(tmp_path: Path) -> None:
+    written(tmp_path)
+    table = metrics.wide(metrics.read(tmp_path))
+    assert list(table.columns) == ["seed", "env_steps", "evaluation_return", "loss", "updates"]
+    assert len(table) == 9
+    assert table[(table.seed == 2)].evaluation_return.tolist() == [0.0, 2.0, 4.0]
+    assert np.isnan(table[table.seed == 2].loss).all()
+
+
+def test_no_evaluation_is_an_empty_table(tmp_path: Path) -> None:
+    Recorder(tmp_path, SEEDS).merge()
+    assert metrics.read(tmp_path).empty
+    assert metrics.wide(metrics.read(tmp_path)).empty
+
+
+@pytest.mark.parametrize("first, last, between", [(0, None, b""), (500, None, b""), (60, 100, b"\x55" * 40)])
+def test_a_damaged_file_is_one_line(tmp_path: Path, first: int, last: int | None, between: bytes) -> None:
+    written(tmp_path).merge()
+    path = tmp_path / "metrics.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:first] + between + (whole[last:] if last else b""))
+    with pytest.raises(UsageError, match=r"metrics\.parquet is damaged") as error:
+        metrics.read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_many_seeds_cost_little(tmp_path: Path) -> None:
+    count = 10_000
+    recorder = Recorder(tmp_path, list(range(count)))
+    values = np.random.default_rng(0).normal(size=count).astype(np.float32)
+    for index in range(3):
+        names = {f"metric_{i}": values + i for i in range(10)}
+        recorder.add(index, {"env_steps": np.full(count, index), **names})
+    recorder.merge()
+    assert (tmp_path / "metrics.parquet").stat().st_size < 3 * 10 * count * 5  # bytes a value

@@ -1,0 +1,243 @@
+"""Whole runs, small ones: what lies on disk, and what a signal or a full disk leaves there."""
+
+import errno
+import os
+import shutil
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx.experiment import from_dict
+from marlx.host import directory, runs
+from marlx.host.files import DiskError
+from marlx.host.metrics import Recorder
+from marlx.host.results import difference
+from marlx.host.signals import Interrupted
+
+from .conftest import SMALL
+
+NAMES = b"environment_name = 'matrix_game'\n"
+FILES = {"events.log", "experiment.toml", "metrics.parquet", "parameters.npz", "run.toml"}
+
+
+def experiment(*more: str) -> marlx.Experiment:
+    return marlx.configure("iql", "matrix_game", *SMALL, *more)
+
+
+def small(out: Path, *more: str, **options: Any) -> marlx.Run:
+    return marlx.train(experiment(*more), **{"seeds": 2, "out": out, "progress": False, **options})
+
+
+def test_a_run_holds_what_it_should(finished: Path) -> None:
+    run = marlx.load_run(finished)
+    assert {p.name for p in finished.iterdir()} == FILES
+    assert run.finished and run.seeds == [0, 1]
+    table = run.metrics()
+    assert table.env_steps.tolist() == [80, 160, 240, 320] * 2
+    assert table.seed.tolist() == [0] * 4 + [1] * 4
+    assert table.columns[2] == "evaluation_return"
+    assert {"loss", "training_return", "updates", "epsilon", "evaluation_length"} <= set(table.columns)
+    assert not table.isna().any(axis=None)
+    assert {"versions", "hardware", "layout", "compile_seconds", "date", "base_seed"} <= set(run.record)
+    assert run.record["env_steps"] == 640
+    assert "finished after 80 of 80 iterations" in (finished / "events.log").read_text()
+
+
+def test_experiment_toml_repeats_the_run(finished: Path) -> None:
+    values = tomllib.loads((finished / "experiment.toml").read_text())
+    assert (
+        from_dict(values).to_dict()
+        == from_dict(experiment().to_dict() | {"environment": values["environment"]}).to_dict()
+    )
+    assert difference(marlx.load_run(finished), experiment(), [0, 1], 0) is None
+
+
+def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
+    brought = experiment("environment.payoff=[[1, 2.5], [0, -1]]")
+    session = runs._Session(brought, [0, 1], 0, None)
+    session.path = directory.claim(tmp_path / "run", "x")
+    session._write_head()
+    run = marlx.load_run(tmp_path / "run")
+    assert run.experiment.environment["payoff"] == [[1, 2.5], [0, -1]]
+    assert difference(run, brought, [0, 1], 0) is None
+    assert difference(run, experiment(), [0, 1], 0) == "environment.payoff is [[1, 2.5], [0, -1]] there, not 'resq79'"
+
+
+def test_parameters_repeat_the_last_evaluation(finished: Path) -> None:
+    run = marlx.load_run(finished)
+    last = run.metrics().groupby("seed").last()
+    again = run.evaluate()
+    np.testing.assert_array_equal(again["evaluation_return"], last.evaluation_return.to_numpy(np.float32))
+    assert run.params["agent"]["params"]["utilities"]["bias"].shape == (2, 3)
+
+
+def test_a_seed_does_not_depend_on_its_company(finished: Path, tmp_path: Path) -> None:
+    tables = [run.metrics() for run in (marlx.load_run(finished), small(tmp_path / "run", seeds=[7, 1]))]
+    here, there = (table[table.seed == 1].reset_index(drop=True) for table in tables)
+    for name in ("evaluation_return", "training_return", "loss"):
+        np.testing.assert_allclose(here[name], there[name], rtol=1e-6)
+    assert tables[1].seed.tolist() == [1] * 4 + [7] * 4
+
+
+def test_a_finished_run_is_returned_as_it_is(finished: Path) -> None:
+    before = {p.name: p.read_bytes() for p in finished.iterdir()}
+    assert small(finished, resume=True).finished
+    assert {p.name: p.read_bytes() for p in finished.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "words"),
+    [
+        ((), {"resume": False}, "holds another run; choose another --out"),
+        ((), {"seeds": 3}, "seeds is '0:2' there, not '0:3'"),
+        ((), {"base_seed": 1}, "base_seed is 0 there, not 1"),
+        (("training.gamma=0.5",), {}, "training.gamma is 0.99 there, not 0.5"),
+    ],
+)
+def test_another_run_is_left_alone(finished: Path, overrides: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        small(finished, *overrides, **{"resume": True, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"base_seed": -1}, "base_seed must be a whole number"),
+        ({"base_seed": 0.5}, "base_seed must be a whole number"),
+        ({"wandb": "onlin"}, "did you mean 'online'"),
+        ({"width": 0}, "width must be at least 1"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+    ],
+)
+def test_wrong_arguments_make_no_directory(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        small(tmp_path / "run", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    add = Recorder.add
+
+    def add_and_stop(self: Recorder, index: int, record: Any) -> None:
+        add(self, index, record)
+        if index == 1:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Recorder, "add", add_and_stop)
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted, match=r"2 of 4 evaluations and the parameters so far are in .*go on with") as error:
+        small(out)
+    assert error.value.exit_code == code
+    assert "\n" not in str(error.value)
+    run = marlx.load_run(out)
+    assert run.record["status"] == "interrupted" and {p.name for p in out.iterdir()} == FILES
+    assert run.metrics().env_steps.tolist() == [80, 160] * 2
+    assert len(run.evaluate()["evaluation_return"]) == 2
+    with pytest.raises(UsageError, match="did not end and has no checkpoint"):
+        small(out, resume=True)
+
+
+def test_a_signal_while_compiling_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: Any, report: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(runs._Session, "_compile", stopped)
+    with pytest.raises(Interrupted, match="nothing was written"):
+        small(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_loses_nothing_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add, sync = Recorder.add, os.fsync
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def add_until_full(self: Recorder, index: int, record: Any) -> None:
+        if index == 2:
+            monkeypatch.setattr(os, "fsync", full)
+        add(self, index, record)
+
+    monkeypatch.setattr(Recorder, "add", add_until_full)
+    with pytest.raises(DiskError, match=r"cannot write .*metrics.*No space left on device"):
+        small(tmp_path / "run")
+    monkeypatch.setattr(os, "fsync", sync)
+    assert marlx.load_run(tmp_path / "run").metrics().env_steps.tolist() == [80, 160] * 2
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(DiskError, match="is full: the run needs about"):
+        small(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_evaluations_there_is_one_record(tmp_path: Path) -> None:
+    run = small(tmp_path / "run", "evaluation.interval=0")
+    table = run.metrics()
+    assert table.env_steps.tolist() == [320, 320]
+    assert "evaluation_return" not in table and "training_return" in table
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("run.toml", b"format = 99\n", "has format 99; this version of marlx reads format 1"),
+        ("run.toml", b"format = 1\n", "run.toml is damaged: it has no seeds"),
+        ("run.toml", b"format = ", "run.toml is not TOML"),
+        ("experiment.toml", b"algorithm_name = 'iqll'\n" + NAMES, "did you mean 'iql'"),
+        ("experiment.toml", b"algorithm_name = 'iql'\n" + NAMES + b"agent = 3\n", "must be a table of fields"),
+        ("metrics.parquet", b"PAR1", "metrics.parquet is damaged"),
+        ("parameters.npz", b"PK\x03\x04", "parameters.npz is damaged"),
+    ],
+)
+def test_damage_is_one_line(finished: Path, tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+
+    def read() -> None:
+        run = marlx.load_run(tmp_path / "run")
+        assert run.params
+        run.metrics()
+
+    with pytest.raises(UsageError, match=words) as error:
+        read()
+    assert "\n" not in str(error.value)
+
+
+def test_parameters_of_another_composition_are_refused(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    arrays = dict(np.load(finished / "parameters.npz"))
+    np.savez(tmp_path / "run" / "parameters.npz", **{name: x[:1] for name, x in arrays.items()})
+    with pytest.raises(UsageError, match="does not fit the experiment"):
+        assert marlx.load_run(tmp_path / "run").params
+    (tmp_path / "run" / "parameters.npz").unlink()
+    with pytest.raises(UsageError, match="holds no parameters"):
+        assert marlx.load_run(tmp_path / "run").params
+
+
+def test_runs_that_are_not_there(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"finishd is not there; did you mean .*finished"):
+        marlx.load_run(finished.with_name("finishd"))
+    with pytest.raises(UsageError, match="holds no run"):
+        marlx.load_run(tmp_path)
+    with pytest.raises(UsageError, match="is no directory"):
+        marlx.load_run(finished / "run.toml")
+
+
+def test_wandb_offline_logs_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    small(tmp_path / "run", wandb="offline")
+    logs = list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(logs) == 1 and b"evaluation_return" in logs[0].read_bytes()

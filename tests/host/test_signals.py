@@ -1,0 +1,49 @@
+"""The first signal asks, the second stops."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from marlx.host.signals import Interrupted, StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_asks_and_the_second_stops(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert stop.number is None
+        os.kill(os.getpid(), number)
+        assert stop.number == number
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.number is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_outside_of_the_main_thread_nothing_is_touched() -> None:
+    found: list[object] = []
+
+    def enter() -> None:
+        with StopRequest() as stop:
+            found.append(stop.number)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [None]
+
+
+def test_exit_codes() -> None:
+    assert Interrupted("", signal.SIGINT).exit_code == 130
+    assert Interrupted("", signal.SIGTERM).exit_code == 143

@@ -1,0 +1,117 @@
+"""Mixers: the hand-checked numbers of specs 2.1-2.3, and properties that hold for every mixer of the registry."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import marlx
+from marlx.mixers import MIXERS
+from marlx.mixers.base import Context
+from marlx.mixers.qmix import QMIX, mix
+
+N, D, A, O, H = 3, 10, 4, 5, 8
+
+
+def _qmix_numbers(monotone: bool) -> tuple[jax.Array, jax.Array]:
+    w1, w2 = jnp.array([[0.5, -1.0], [-0.25, 2.0]]), jnp.array([-2.0, 0.5])
+
+    def value(q: jax.Array) -> jax.Array:
+        return mix(q, w1, jnp.array([0.1, -0.3]), w2, jnp.float32(0.2), monotone=monotone)
+
+    return jax.value_and_grad(value)(jnp.array([1.0, -0.5]))
+
+
+def test_qmix_numbers() -> None:
+    value, gradient = _qmix_numbers(monotone=True)
+    np.testing.assert_allclose(value, 1.020409, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [1.370409, 1.240818], rtol=1e-6)
+
+
+def test_unconstrained_qmix_numbers() -> None:
+    value, gradient = _qmix_numbers(monotone=False)
+    np.testing.assert_allclose(value, -1.699871, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [-1.050129, 0.600259], rtol=1e-5)
+
+
+def test_qmix_has_the_published_number_of_parameters() -> None:
+    params = marlx.mixers.QMIX(3, 10).init(jax.random.key(0))
+    assert sum(x.size for x in jax.tree.leaves(params)) == 10465
+
+
+def test_one_layer_hypernetworks() -> None:
+    params = QMIX(3, 10, hypernet_layers=1).init(jax.random.key(0))
+    expected = (10 + 1) * 3 * 32 + (10 + 1) * 32 + (10 + 1) * 32 + (10 + 1) * 32 + (32 + 1)
+    assert sum(x.size for x in jax.tree.leaves(params)) == expected
+
+
+def test_qmix_equals_loops() -> None:
+    mixer = QMIX(N, D, mixing_width=4, hypernet_width=6)
+    params = mixer.init(jax.random.key(1))
+    q, s = np.asarray(jax.random.normal(jax.random.key(2), (N,))), np.asarray(jax.random.normal(jax.random.key(3), (D,)))
+    p = jax.tree.map(np.asarray, params["params"])
+
+    def affine(name: str, x: np.ndarray) -> np.ndarray:
+        return np.array([sum(x[i] * p[name]["kernel"][i, j] for i in range(len(x))) + p[name]["bias"][j]
+                         for j in range(len(p[name]["bias"]))])  # fmt: skip
+
+    relu = lambda x: np.maximum(x, 0)  # noqa: E731
+    w1 = np.abs(affine("w1", relu(affine("w1_hidden", s)))).reshape(N, 4)  # agent-major
+    w2 = np.abs(affine("w2", relu(affine("w2_hidden", s))))
+    z = np.array([sum(q[i] * w1[i, e] for i in range(N)) for e in range(4)]) + affine("b1", s)
+    hidden = np.where(z > 0, z, np.exp(z) - 1)
+    expected = sum(hidden * w2) + affine("value", relu(affine("value_hidden", s)))[0]
+    np.testing.assert_allclose(mixer.apply(params, jnp.asarray(q), jnp.asarray(s)), expected, rtol=1e-5)
+
+
+def test_vdn_numbers() -> None:
+    value, gradient = jax.value_and_grad(lambda q: marlx.mixers.VDN(2, 1).apply({}, q, jnp.zeros(1)))(
+        jnp.array([1.0, -0.5])
+    )
+    assert value == 0.5
+    np.testing.assert_array_equal(gradient, [1, 1])
+
+
+def _inputs(shape: tuple[int, ...], seed: int = 0) -> tuple[jax.Array, jax.Array, Context]:
+    keys = jax.random.split(jax.random.key(seed), 6)
+    utilities = 3 * jax.random.normal(keys[0], (*shape, N))
+    context = Context(
+        greedy_utilities=utilities + jax.random.exponential(keys[1], (*shape, N)),
+        actions=jax.random.randint(keys[2], (*shape, N), 0, A),
+        memory=jax.random.normal(keys[3], (*shape, N, H)),
+        observation=jax.random.normal(keys[4], (*shape, N, O)),
+    )
+    return utilities, 2 * jax.random.normal(keys[5], (*shape, D)), context
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_any_leading_axes(name: str) -> None:
+    mixer = MIXERS[name].load()(N, D)
+    params = mixer.init(jax.random.key(0))
+    utilities, state, context = _inputs((4, 2))
+    whole = mixer.apply(params, utilities, state, context)
+    for t in range(4):
+        for b in range(2):
+            one = mixer.apply(params, utilities[t, b], state[t, b], jax.tree.map(lambda x: x[t, b], context))
+            np.testing.assert_allclose(whole[t, b], one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_monotone_in_every_utility(name: str) -> None:
+    """dQ_tot/dq_i >= 0 at 1,000 draws of utilities and states for random parameters."""
+    mixer = MIXERS[name].load()(N, D)
+    utilities, state, context = _inputs((1000,), seed=1)
+    for seed in range(3):
+        params = mixer.init(jax.random.key(seed))
+
+        def total(q: jax.Array, params=params) -> jax.Array:  # type: ignore[no-untyped-def]
+            return mixer.apply(params, q, state, context).sum()
+
+        assert (jax.grad(total)(utilities) >= 0).all()
+
+
+def test_without_the_constraint_some_slope_is_negative() -> None:
+    mixer = QMIX(N, D, monotone=False)
+    utilities, state, context = _inputs((1000,), seed=1)
+    params = mixer.init(jax.random.key(0))
+    assert (jax.grad(lambda q: mixer.apply(params, q, state, context).sum())(utilities) < 0).any()

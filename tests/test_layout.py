@@ -1,0 +1,130 @@
+"""The shape of the repository: quick imports, truthful declarations, short files, clean pins, one version."""
+
+import importlib.metadata
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import marlx_envs
+import pytest
+from marlx_envs.discovery import Entry, declarations
+
+import marlx
+from marlx.algorithms.method import Method
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"marlx": ROOT / "marlx", "marlx_envs": ROOT / "envs" / "marlx_envs"}
+HEAVY = "chex distrax flax jax jaxlib jaxmarl matplotlib numpy optax orbax pandas pyarrow scipy tensorflow_probability"
+LONGEST = 400  # lines; a file past about 300 is two rooms
+DECLARE = {"Entry": Entry, "Method": Method}
+
+
+def sources(*folders: Path) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted(folder.rglob("*.py"))
+
+
+def imported_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import marlx",
+        "import marlx_envs",
+        "import marlx, marlx_envs; list(marlx_envs.ENVIRONMENTS.values())",
+        "import marlx; list(marlx.ALGORITHMS.values())",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_used(statement: str) -> None:
+    found = imported_after(statement)
+    assert not found & {*HEAVY.split(), "rich", "wandb"}
+    assert "marlx_envs" in found or statement == "import marlx"
+
+
+def declaring_files() -> list[tuple[str, Path]]:
+    """(name of the class called, file) of the top-level declarations anywhere in both packages."""
+    return [(call, path) for path in sources(*PACKAGES.values()) for call in DECLARE if [*declarations("", path, call)]]
+
+
+def test_every_declaration_stands_where_a_registry_reads_it() -> None:
+    registries = {
+        "Method": [(marlx.ALGORITHMS, "marlx.algorithms")],
+        "Entry": [(marlx_envs.ENVIRONMENTS, "marlx_envs"), (marlx.mixers.MIXERS, "marlx.mixers")],
+    }
+    for call, path in declaring_files():
+        declared = {keywords["name"] for _, keywords in declarations("", path, call)}
+        listed = {name for registry, _ in registries[call] for name in registry}
+        assert declared <= listed, path
+    for registry, package in (pair for pairs in registries.values() for pair in pairs):
+        for name, entry in registry.items():
+            assert entry.name == name
+            assert entry.module.startswith(package)
+
+
+@pytest.mark.parametrize("call, path", declaring_files(), ids=lambda value: getattr(value, "stem", value))
+def test_a_declaration_says_what_running_it_gives(call: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The literals read from the source are the keywords that Python itself passes when the module runs."""
+    passed: list[dict[str, object]] = []
+    original = DECLARE[call].__init__
+
+    def recorder(self: object, **keywords: object) -> None:
+        passed.append(keywords)
+        original(self, **keywords)
+
+    monkeypatch.setattr(DECLARE[call], "__init__", recorder)
+    runpy.run_path(str(path), run_name=f"{path.stem}_again")
+    read = [keywords for _, keywords in declarations("some.module", path, call)]
+    assert [{**keywords, "module": "some.module"} for keywords in passed] == [
+        {**keywords, "module": "some.module"} for keywords in read
+    ]
+
+
+def test_what_an_entry_names_can_be_loaded() -> None:
+    for entry in [*marlx_envs.ENVIRONMENTS.values(), *marlx.mixers.MIXERS.values()]:
+        assert isinstance(entry.load(), type)
+    for method in marlx.ALGORITHMS.values():
+        assert callable(method.load_rule().build)
+
+
+@pytest.mark.parametrize("folder", ["marlx", "envs", "tests", "experiments", "benchmarks"])
+def test_a_file_fits_one_room(folder: str) -> None:
+    lengths = {str(p): len(p.read_text(encoding="utf-8").splitlines()) for p in sources(ROOT / folder)}
+    assert not {path: length for path, length in lengths.items() if length > LONGEST}
+
+
+def test_every_package_folder_is_a_package() -> None:
+    for folder in PACKAGES.values():
+        assert (folder / "py.typed").exists()
+        for path in sources(folder):
+            assert (path.parent / "__init__.py").exists(), path
+
+
+def test_constraints_pin_versions_and_nothing_else() -> None:
+    lines = [
+        line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
+    for line in lines:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( ; python_version [<>]=? \"3\.\d+\")?", line), line
+    assert not [line for line in lines if re.search("cuda|nvidia|rocm|tpu", line)]
+
+
+def test_constraints_pin_what_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = project["dependencies"] + extras["smax"] + extras["wandb"] + extras["dev"]
+    names = {re.split(r"[^\w-]", requirement)[0] for requirement in asked} - {"marlx"}
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert names <= {pin.partition("==")[0].replace("_", "-").lower() for pin in pins}
+
+
+def test_installed_version_is_the_package_version() -> None:
+    assert importlib.metadata.version("marlx") == marlx.__version__
