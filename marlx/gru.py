@@ -95,8 +95,10 @@ def _forward(
 
 
 def _save(params: Any, hidden: Any, inputs: Any, keeps: Any) -> tuple[Outputs, tuple]:
-    """With symbolic zeros, arguments say whether they are differentiated: gradients nobody asks for are not computed."""
-    values = [jax.tree.map(lambda x: x.value, argument, is_leaf=_is_primal) for argument in (params, hidden, inputs, keeps)]
+    """With symbolic zeros, arguments say whether they are differentiated: gradients nobody needs are not computed."""
+    values = [
+        jax.tree.map(lambda x: x.value, argument, is_leaf=_is_primal) for argument in (params, hidden, inputs, keeps)
+    ]
     outputs, hiddens, gates = _forward(*values)
     return (outputs, hiddens), (*values, hiddens, gates, inputs.perturbed or None)
 

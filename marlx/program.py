@@ -47,19 +47,16 @@ class Program:
         return Trainer(self.environment, numbers["environment"], algorithm, training, evaluation)
 
     def init(self, key: chex.PRNGKey, numbers: Numbers) -> SeedState:
-        """A seed after its warm-up."""
-        trainer = self.trainer(numbers)
-        return trainer.warm_up(trainer.init(key))
+        """A seed before its first environment step."""
+        return self.trainer(numbers).init(key)
 
-    def train(
-        self, first: jax.Array, count: jax.Array, state: SeedState, numbers: Numbers
-    ) -> tuple[SeedState, Metrics]:
+    def train(self, first: jax.Array, count: jax.Array, state: SeedState, numbers: Numbers) -> SeedState:
         """`count` iterations from number `first` on (int32, shared by all seeds)."""
         return self.trainer(numbers).train(first, count, state)
 
-    def evaluate(self, index: jax.Array, state: SeedState, numbers: Numbers) -> Metrics:
-        """Greedy episodes; `index` (int32, shared by all seeds) names their random stream."""
-        return self.trainer(numbers).evaluate(index, state)
+    def record(self, index: jax.Array, state: SeedState, numbers: Numbers) -> tuple[SeedState, Metrics]:
+        """Training means since the last record and a greedy evaluation; `index` (int32, shared) names its stream."""
+        return self.trainer(numbers).record(index, state)
 
 
 def make_train(experiment: Experiment) -> Any:
@@ -69,7 +66,7 @@ def make_train(experiment: Experiment) -> Any:
     """
     program = Program(experiment)
     ends = np.asarray(program.plan.evaluations, np.int32)
-    firsts = np.concatenate([[program.plan.warm_up], ends[:-1]]).astype(np.int32)
+    firsts = np.concatenate([[0], ends[:-1]]).astype(np.int32)
     defaults = experiment.numbers()
 
     def train(key: chex.PRNGKey, numbers: Numbers | None = None) -> Result:
@@ -78,10 +75,7 @@ def make_train(experiment: Experiment) -> Any:
 
         def segment(state: SeedState, bounds: tuple[jax.Array, jax.Array]) -> tuple[SeedState, Metrics]:
             first, end = bounds
-            state, metrics = program.train(first, end - first, state, numbers)
-            if experiment.evaluation["interval"]:
-                metrics = {**metrics, **program.evaluate(end, state, numbers)}
-            return state, metrics
+            return program.record(end, program.train(first, end - first, state, numbers), numbers)
 
         state, metrics = jax.lax.scan(segment, state, (jnp.asarray(firsts), jnp.asarray(ends)))
         return Result(metrics, state.learner.params)

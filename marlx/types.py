@@ -56,3 +56,5 @@ class Algorithm(NamedTuple):
     # (learner state, carry, view [E], key, epsilon) -> carry, actions int32 [E N]
     update: Callable[[Any, Batch, chex.PRNGKey, Progress], tuple[Any, Metrics]]
     # (learner state, batch, key, progress) -> learner state, metrics
+    joint_value: Callable[[Any, Any, View, jax.Array], jax.Array]
+    # (learner state, carry, view [E], joint actions int32 [E N]) -> Q_tot [E] as the method believes it

@@ -67,10 +67,11 @@ class Grid:
 
 
 def settle(x: jax.Array) -> jax.Array:
-    """The same values, computed once.
+    """The same numbers (none negative) or bools, computed once.
 
-    XLA on CPU computes an elementwise producer anew in each consumer and once for each element that is broadcast,
-    here hundreds of operations for each; a reduction it never repeats. This one adds a zero to a number.
+    XLA on CPU computes an elementwise producer anew in each consumer, and once more for each element that it is
+    broadcast to: here hundreds of operations each time. A reduction it never repeats, so this takes the maximum with 0;
+    `lax.optimization_barrier` is dropped before fusion.
     """
     if x.dtype == bool:
         return settle(x.astype(jnp.int8)) == 1
@@ -78,8 +79,8 @@ def settle(x: jax.Array) -> jax.Array:
     return lax.reduce(padded, jnp.zeros((), x.dtype), lax.max, (x.ndim,))
 
 
-def union(sets: "list[jax.Array]") -> jax.Array:
-    """Bitwise or of a list."""
+def union(sets: list[jax.Array]) -> jax.Array:
+    """Bitwise or of a list, which must not be empty."""
     result = sets[0]
     for other in sets[1:]:
         result = result | other

@@ -84,7 +84,7 @@ class ValueFactorization:
 
     def algorithm(self) -> Algorithm:
         """The functions that the engine knows."""
-        return Algorithm(self.init, self.agent.initial_memory, self.act, self.update)
+        return Algorithm(self.init, self.agent.initial_memory, self.act, self.update, self.joint_value)
 
     @property
     def _optimiser(self) -> Any:
@@ -119,6 +119,14 @@ class ValueFactorization:
         target = where_tree(due, params, state.target)
         synced_at = jnp.where(due, now, state.synced_at)
         return LearnerState(params, target, optimiser_state, synced_at), metrics
+
+    def joint_value(self, state: LearnerState, memory: jax.Array, view: View, actions: jax.Array) -> jax.Array:
+        """Q_tot [E] of joint actions [E N] at a slot; for agents without a mixer, the mean of their own values."""
+        one_slot = jax.tree.map(lambda x: x[None], view)
+        utilities, memories = self.agent.unroll(state.params["agent"], memory, one_slot)
+        best = jnp.where(one_slot.available, utilities, -jnp.inf).max(-1)
+        context = Context(best, actions[None], memories, one_slot.observation)
+        return self._mix(state.params, take(utilities, actions[None]), one_slot.state, context).mean(-1)[0]
 
     def utilities(self, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Utilities [T+1 B N A] and memories [T+1 B N H] of all slots, from a cleared memory."""

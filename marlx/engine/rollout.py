@@ -76,7 +76,7 @@ class Rollout:
         def slot(carry: tuple[Team, jax.Array], key: chex.PRNGKey) -> tuple[tuple[Team, jax.Array], Any]:
             team, waiting = carry
             act_key, step_key, reset_key = jax.random.split(key, 3)
-            memory, actions = self.algorithm.act(learner, team.memory, self._view(team), act_key, epsilon)
+            memory, actions = self.algorithm.act(learner, team.memory, self.view(team), act_key, epsilon)
             stepped, rewards, terminated, truncated, info = jax.vmap(self.environment.step, (0, 0, 0, None))(
                 jax.random.split(step_key, count), team.environment, actions, self.params
             )
@@ -103,7 +103,7 @@ class Rollout:
         last_actions = jnp.zeros_like(actions[0])
         act_key, reset_key = jax.random.split(last_key)
         if self.bootstraps:
-            _, chosen = self.algorithm.act(learner, after.memory, self._view(after), act_key, epsilon)
+            _, chosen = self.algorithm.act(learner, after.memory, self.view(after), act_key, epsilon)
             last_actions = chosen.astype(self.index_dtype)
         last_packed = jax.vmap(self.environment.pack)(after.environment)
         rows = Rows(
@@ -143,7 +143,8 @@ class Rollout:
             environment.available_actions(state, params),
         )
 
-    def _view(self, team: Team) -> View:
+    def view(self, team: Team) -> View:
+        """What every team sees now, leading axis [E]."""
         return View(*jax.vmap(self._observe)(team.environment), team.previous_actions, team.starts)
 
     def _fresh(self, key: chex.PRNGKey, count: int) -> Any:

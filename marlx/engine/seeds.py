@@ -1,7 +1,7 @@
 """The seed axis: devices x sequential map x vmap width, around the phases of one seed.
 
     fleet = Fleet(program, numbers, seeds=range(64))
-    state, metrics = fleet.train(first, count, fleet.init())
+    state, metrics = fleet.record(end, fleet.train(first, count, fleet.init()))
 
 Seed i has the key fold_in(key(base_seed), i) wherever it runs. Seeds are padded to devices x maps x width; the padding
 repeats the last seed and is cut from every result. Inside, one mesh axis `seed`, no collectives, state donated.
@@ -26,9 +26,9 @@ class Phases(Protocol):
 
     def init(self, key: Any, numbers: Any) -> Any: ...
 
-    def train(self, first: Any, count: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]: ...
+    def train(self, first: Any, count: Any, state: Any, numbers: Any) -> Any: ...
 
-    def evaluate(self, index: Any, state: Any, numbers: Any) -> Metrics: ...
+    def record(self, index: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Fleet:
         self.keys = jax.device_put(fold(jnp.asarray(ids, jnp.uint32)), NamedSharding(self.mesh, PartitionSpec("seed")))
         self._init: Any = jax.jit(self._spread(program.init, 0))
         self._train: Any = jax.jit(self._spread(program.train, 2), donate_argnums=2)
-        self._evaluate: Any = jax.jit(self._spread(program.evaluate, 1))
+        self._record: Any = jax.jit(self._spread(program.record, 1), donate_argnums=1)
 
     def _spread(self, phase: Any, shared: int) -> Any:
         """`phase(*shared, seed, numbers)` of one seed -> of all seeds; `shared` leading arguments have no seed axis."""
@@ -106,21 +106,21 @@ class Fleet:
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
         self._init = self._init.lower(self.keys, self.numbers).compile()
         self._train = self._train.lower(index, index, state, self.numbers).compile()
-        self._evaluate = self._evaluate.lower(index, state, self.numbers).compile()
+        self._record = self._record.lower(index, state, self.numbers).compile()
         return time.perf_counter() - started
 
     def init(self) -> Any:
-        """States of all seeds after their warm-up; leading axis is the padded seed axis."""
+        """States of all seeds before iteration 0; leading axis is the padded seed axis."""
         return self._init(self.keys, self.numbers)
 
-    def train(self, first: int, count: int, state: Any) -> tuple[Any, dict[str, np.ndarray]]:
-        """`count` iterations from number `first`; metrics [S]. The given state is consumed."""
-        state, metrics = self._train(np.int32(first), np.int32(count), state, self.numbers)
-        return state, self.cut(metrics)
+    def train(self, first: int, count: int, state: Any) -> Any:
+        """`count` iterations from number `first`; returns when they are done. The given state is consumed."""
+        return jax.block_until_ready(self._train(np.int32(first), np.int32(count), state, self.numbers))
 
-    def evaluate(self, index: int, state: Any) -> dict[str, np.ndarray]:
-        """Evaluation metrics [S] of every seed."""
-        return self.cut(self._evaluate(np.int32(index), state, self.numbers))
+    def record(self, index: int, state: Any) -> tuple[Any, dict[str, np.ndarray]]:
+        """Metrics [S] since the last record, with a greedy evaluation. The given state is consumed."""
+        state, metrics = self._record(np.int32(index), state, self.numbers)
+        return state, self.cut(metrics)
 
     def cut(self, tree: Any) -> Any:
         """Arrays on the host without the padding; waits for the devices."""

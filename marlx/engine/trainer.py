@@ -1,8 +1,8 @@
-"""Init, warm-up, training and evaluation of one seed, as pure functions; `jax.vmap` makes it many.
+"""Init, training and evaluation of one seed, as pure functions; `jax.vmap` makes it many.
 
-One iteration is a rollout of all environments, a write to the replay, and some updates. The number of the iteration is
-shared by all seeds and is never part of a seed's state: slice writes stay in place under `vmap`, and a chunk may have
-any length without another compilation.
+One iteration is a rollout of all environments, a write to the replay, and some updates: none until the replay holds a
+batch. The number of the iteration is shared by all seeds and is never part of a seed's state: slice writes stay in
+place under `vmap`, loops keep unbatched bounds, and a chunk may have any length without another compilation.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from marlx_envs.base import Environment
 
 from marlx.engine import replay
-from marlx.engine.rollout import Episodes, Rollout, Team
+from marlx.engine.rollout import Rollout, Team
 from marlx.exploration import linear_schedule
 from marlx.settings import Evaluation, Training
 from marlx.types import Algorithm, Metrics, Progress
@@ -35,6 +35,7 @@ class SeedState(NamedTuple):
     env_steps: jax.Array  # int32
     episodes: jax.Array  # int32
     updates: jax.Array  # int32
+    totals: Metrics  # sums over the iterations since the last record
 
 
 class Plan(NamedTuple):
@@ -55,7 +56,7 @@ def plan(training: Training, evaluation: Evaluation, episode_limit: int) -> Plan
     iterations = -(-training.total_steps // per_iteration)
     warm_up = -(-training.batch_size // training.num_envs) - 1
     due = range(evaluation.interval, training.total_steps, evaluation.interval) if evaluation.interval else range(0)
-    points = {max(warm_up, -(-steps_due // per_iteration)) for steps_due in due} | {iterations}
+    points = {max(warm_up + 1, -(-steps_due // per_iteration)) for steps_due in due} | {iterations}
     return Plan(
         rollout_steps=steps,
         capacity=-(-training.buffer_size // training.num_envs) * training.num_envs,
@@ -78,106 +79,94 @@ class Trainer:
         self.plan = plan(training, evaluation, environment.spec.episode_limit)
 
     def init(self, key: chex.PRNGKey) -> SeedState:
-        """A seed before its first environment step."""
+        """A seed before its first environment step, iteration 0."""
         learner = self.algorithm.init(self._key(key, Stream.LEARNER))
         team = self.rollout.reset(self._key(key, Stream.ENVIRONMENT), self.training.num_envs)
         rows = jax.eval_shape(
             lambda team: self.rollout.run(learner, team, key, jnp.float32(1), self.plan.rollout_steps)[1], team
         )
-        empty = replay.init(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), rows), self.plan.capacity)
+        empty = replay.init(_zeros(rows), self.plan.capacity)
         zero = jnp.int32(0)
-        return SeedState(key, learner, team, empty, zero, zero, zero)
+        state = SeedState(key, learner, team, empty, zero, zero, zero, {})
+        measured = jax.eval_shape(lambda state: self._update(zero, state, learner)[1], state)
+        counted = dict.fromkeys(("updates", "ended", "returns"), jnp.float32(0))
+        return state._replace(totals={**_zeros(measured), **counted})
 
-    def warm_up(self, state: SeedState) -> SeedState:
-        """Rollouts until the next one completes the first batch. They are iterations 0 .. plan.warm_up - 1."""
+    def train(self, first: jax.Array, count: jax.Array, state: SeedState) -> SeedState:
+        """`count` iterations from number `first` on; both int32 and shared by all seeds."""
 
         def iteration(index: jax.Array, state: SeedState) -> SeedState:
-            return self._collect(index, state)[0]
+            return self._learn(index, self._collect(index, state))
 
-        return jax.lax.fori_loop(0, self.plan.warm_up, iteration, state)
+        return jax.lax.fori_loop(first, first + count, iteration, state)
 
-    def train(self, first: jax.Array, count: jax.Array, state: SeedState) -> tuple[SeedState, Metrics]:
-        """`count` iterations from number `first` on; both int32 and shared by all seeds.
+    def record(self, index: jax.Array, state: SeedState) -> tuple[SeedState, Metrics]:
+        """Means since the last record (`training_return` is NaN if no episode ended), and a greedy evaluation.
 
-        Returns:
-            state, and means over the chunk (`training_return` is NaN if no episode ended).
+        Sums are part of the state, so that a record does not depend on the chunks that led to it.
         """
+        totals = dict(state.totals)
+        updates, ended, returns = (totals.pop(name) for name in ("updates", "ended", "returns"))
+        metrics = {name: total / updates for name, total in totals.items()}
+        metrics["training_return"] = jnp.where(ended > 0, returns / jnp.maximum(ended, 1), jnp.nan)
+        metrics |= {"env_steps": state.env_steps, "episodes": state.episodes, "updates": state.updates}
+        metrics["epsilon"] = self._epsilon(state)
+        if self.evaluation.interval:
+            metrics |= self.evaluate(index, state.key, state.learner)
+        return state._replace(totals=_zeros(state.totals)), metrics
 
-        def iteration(index: jax.Array, carry: tuple[SeedState, Metrics]) -> tuple[SeedState, Metrics]:
-            state, totals = carry
-            state, ended = self._collect(index, state)
-            state, metrics = self._learn(index, state)
-            return state, jax.tree.map(jnp.add, totals, {**metrics, **ended})
-
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(self._metrics, state))
-        state, totals = jax.lax.fori_loop(first, first + count, iteration, (state, zeros))
-        ended = totals.pop("ended")
-        returns = totals.pop("return_sum")
-        means = {name: total / count for name, total in totals.items()}
-        means["training_return"] = jnp.where(ended > 0, returns / jnp.maximum(ended, 1), jnp.nan)
-        means["epsilon"] = self._epsilon(state)
-        return state, {**means, **self._counters(state)}
-
-    def evaluate(self, index: jax.Array, state: SeedState) -> Metrics:
+    def evaluate(self, index: jax.Array, key: chex.PRNGKey, learner: Any) -> Metrics:
         """Means over `evaluation.episodes` greedy episodes in fresh environments; `index` names the random stream."""
-        key = self._key(state.key, Stream.EVALUATION, index)
-        reset_key, run_key = jax.random.split(key)
+        reset_key, run_key = jax.random.split(self._key(key, Stream.EVALUATION, index))
         team = self.rollout.reset(reset_key, self.evaluation.episodes)
         steps = self.spec.episode_limit
-        _, _, episodes = self.rollout.run(state.learner, team, run_key, jnp.float32(0), steps)
+        _, _, episodes = self.rollout.run(learner, team, run_key, jnp.float32(0), steps)
         first = episodes.ended & (jnp.cumsum(episodes.ended, axis=0) == 1)
         metrics = {f"evaluation_{name}": episodes.info[name] for name in self.spec.metrics}
         metrics = {"evaluation_return": episodes.returns, **metrics}
         means = {name: jnp.where(first, value, 0).sum() / first.sum() for name, value in metrics.items()}
         lengths = (jnp.arange(1, steps + 1)[:, None] * first).sum() / first.sum()
-        return {**means, "evaluation_length": lengths, **self._counters(state)}
+        return {**means, "evaluation_length": lengths}
 
-    def _metrics(self, state: SeedState) -> Metrics:
-        """What one iteration measures; traced only for its shapes."""
-        state, ended = self._collect(jnp.int32(0), state)
-        return {**self._learn(jnp.int32(0), state)[1], **ended}
-
-    def _collect(self, index: jax.Array, state: SeedState) -> tuple[SeedState, Metrics]:
+    def _collect(self, index: jax.Array, state: SeedState) -> SeedState:
+        """A rollout of all environments, written to the replay."""
         key = self._key(state.key, Stream.ROLLOUT, index)
         team, rows, episodes = self.rollout.run(
             state.learner, state.team, key, self._epsilon(state), self.plan.rollout_steps
         )
-        ring = replay.add(state.replay, rows, index * self.training.num_envs)
-        state = state._replace(
+        return state._replace(
             team=team,
-            replay=ring,
+            replay=replay.add(state.replay, rows, index * self.training.num_envs),
             env_steps=state.env_steps + rows.valid.sum(dtype=jnp.int32),
             episodes=state.episodes + episodes.ended.sum(dtype=jnp.int32),
+            totals=_added(
+                state.totals,
+                ended=episodes.ended.sum(dtype=jnp.float32),
+                returns=jnp.where(episodes.ended, episodes.returns, 0.0).sum(),
+            ),
         )
-        return state, _totals(episodes)
 
-    def _learn(self, index: jax.Array, state: SeedState) -> tuple[SeedState, Metrics]:
-        total = (index + 1) * self.training.num_envs
-        updates = self.training.updates_per_iteration
+    def _learn(self, index: jax.Array, state: SeedState) -> SeedState:
+        """The updates of an iteration; a loop without rounds during warm-up, so that nothing passes through a `cond`."""
+        each = self.training.updates_per_iteration
+        rounds = jnp.where(index < self.plan.warm_up, 0, each)
 
-        def update(state: SeedState, step: jax.Array) -> tuple[SeedState, Metrics]:
-            number = index * updates + step
-            key = self._key(state.key, Stream.SAMPLE, number)
-            rows = replay.sample(state.replay, key, total, self.training.batch_size)
-            learner, metrics = self.algorithm.update(
-                state.learner,
-                self.rollout.batch(rows),
-                self._key(state.key, Stream.UPDATE, number),
-                self._progress(state),
-            )
-            return state._replace(learner=learner, updates=state.updates + 1), metrics
+        def update(step: jax.Array, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
+            learner, totals = carry
+            seed = state._replace(updates=state.updates + step)
+            learner, metrics = self._update(index * each + step, seed, learner)
+            return learner, _added(totals, updates=jnp.float32(1), **metrics)
 
-        if updates == 1:
-            return update(state, jnp.int32(0))
-        # The replay stays outside the scan's carry: it is only read here.
-        ring = state.replay
+        learner, totals = jax.lax.fori_loop(0, rounds, update, (state.learner, state.totals))
+        return state._replace(learner=learner, totals=totals, updates=state.updates + rounds)
 
-        def slim(carry: SeedState, step: jax.Array) -> tuple[SeedState, Metrics]:
-            carry, metrics = update(carry._replace(replay=ring), step)
-            return carry._replace(replay=None), metrics
-
-        state, metrics = jax.lax.scan(slim, state._replace(replay=None), jnp.arange(updates))
-        return state._replace(replay=ring), jax.tree.map(jnp.mean, metrics)
+    def _update(self, number: jax.Array, state: SeedState, learner: Any) -> tuple[Any, Metrics]:
+        """One learning step on a batch of its own; `number` names its random streams."""
+        rows_added = (number // self.training.updates_per_iteration + 1) * self.training.num_envs
+        key = self._key(state.key, Stream.SAMPLE, number)
+        rows = replay.sample(state.replay, key, rows_added, self.training.batch_size)
+        update_key = self._key(state.key, Stream.UPDATE, number)
+        return self.algorithm.update(learner, self.rollout.batch(rows), update_key, self._progress(state))
 
     def _epsilon(self, state: SeedState) -> jax.Array:
         training = self.training
@@ -186,17 +175,14 @@ class Trainer:
     def _progress(self, state: SeedState) -> Progress:
         return Progress(*(x.astype(jnp.float32) for x in (state.env_steps, state.episodes, state.updates)))
 
-    def _counters(self, state: SeedState) -> Metrics:
-        return {"env_steps": state.env_steps, "episodes": state.episodes, "updates": state.updates}
-
     @staticmethod
     def _key(key: chex.PRNGKey, stream: int, index: jax.Array | int = 0) -> chex.PRNGKey:
         return jax.random.fold_in(jax.random.fold_in(key, stream), index)
 
 
-def _totals(episodes: Episodes) -> Metrics:
-    """Number of episodes that ended and the sum of their returns."""
-    return {
-        "ended": episodes.ended.sum().astype(jnp.float32),
-        "return_sum": jnp.where(episodes.ended, episodes.returns, 0.0).sum(),
-    }
+def _zeros(shapes: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def _added(totals: Metrics, **values: jax.Array) -> Metrics:
+    return {**totals, **{name: totals[name] + value for name, value in values.items()}}

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from marlx.engine.seeds import Fleet
-from marlx.engine.trainer import SeedState
 from marlx.host import parameters
 from marlx.host.results import Run
 from marlx.program import Program
@@ -23,17 +22,16 @@ class _Greedy:
         """A fresh learner; only its shapes are used."""
         return self.program.trainer(numbers).algorithm.init(key)
 
-    def train(self, first: Any, count: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]:
+    def train(self, first: Any, count: Any, state: Any, numbers: Any) -> Any:
         """Nothing is trained here."""
         raise NotImplementedError
 
-    def evaluate(self, index: Any, state: Any, numbers: Any) -> Metrics:
+    def record(self, index: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]:
         """Metrics of one seed."""
         key, params = state
         trainer = self.program.trainer(numbers)
         learner = trainer.algorithm.init(key)._replace(params=params)
-        zero = jnp.int32(0)
-        return trainer.evaluate(index, SeedState(key, learner, None, None, zero, zero, zero))  # type: ignore[arg-type]
+        return state, trainer.evaluate(index, key, learner)
 
 
 def load_params(run: Run) -> Params:
@@ -50,5 +48,4 @@ def evaluate(run: Run, episodes: int | None = None) -> dict[str, Any]:
     fleet = Fleet(_Greedy(program), experiment.numbers(), run.seeds, base_seed=run.record["base_seed"])
     padding = fleet.layout.padded - len(run.seeds)
     params = jax.tree.map(lambda x: jnp.concatenate([x, *[x[-1:]] * padding]), run.params)
-    metrics = fleet.evaluate(program.plan.iterations, (fleet.keys, params))
-    return {name: metrics[name] for name in metrics if name.startswith("evaluation_")}
+    return fleet.record(program.plan.iterations, (fleet.keys, params))[1]

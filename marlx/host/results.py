@@ -104,24 +104,30 @@ def difference(run: Run, experiment: Experiment, seeds: list[int], base_seed: in
     asked |= {"seeds": seed_ids.text(seeds), "base_seed": base_seed}
     found: dict[str, Any] = {"algorithm": run.experiment.algorithm_name, "environment": run.experiment.environment_name}
     found |= {"seeds": run.record["seeds"], "base_seed": run.record["base_seed"]}
-    for section in SECTIONS:
-        asked |= {f"{section}.{name}": plain(value) for name, value in experiment.section(section).items()}
-        found |= {f"{section}.{name}": plain(value) for name, value in run.experiment.section(section).items()}
+    asked |= {f"{section}.{name}": x for section, values in plain(experiment).items() for name, x in values.items()}
+    found |= {f"{section}.{name}": x for section, values in plain(run.experiment).items() for name, x in values.items()}
     for name in asked:
         if asked[name] != found.get(name):
             return f"{name} is {shown(found.get(name))} there, not {shown(asked[name])}"
     return None
 
 
-def plain(value: Any) -> Any:
-    """An option as TOML can hold it: arrays and tuples as lists, a file by its full path."""
+def plain(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """The sections as TOML can hold them: arrays and tuples as lists, files by their full paths, nothing for None."""
+    found: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS:
+        options = experiment.options(section)
+        values = {name: value for name, value in experiment.section(section).items() if value is not None}
+        found[section] = {name: _plain(value, options[name].kind == "data") for name, value in values.items()}
+    return found
+
+
+def _plain(value: Any, may_be_file: bool) -> Any:
     if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, Path):
-        return str(value.absolute())
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return value
+        return [_plain(entry, False) for entry in value]
+    if isinstance(value, Path) or (may_be_file and isinstance(value, str) and Path(value).suffix):
+        return str(Path(value).absolute()) if os.path.isfile(value) else str(value)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _nearest_run(path: Path) -> str:

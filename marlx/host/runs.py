@@ -12,10 +12,10 @@ from marlx_envs.options import UsageError, shown
 
 from marlx.analysis.statistics import interval, iqm
 from marlx.engine.seeds import Fleet
-from marlx.experiment import SECTIONS, Experiment
+from marlx.experiment import Experiment
 from marlx.host import backend, directory, parameters, provenance, seed_ids
 from marlx.host.files import check_space, write_toml
-from marlx.host.loop import Means, Position, Record, advance
+from marlx.host.loop import Position, Record, advance
 from marlx.host.metrics import Recorder
 from marlx.host.progress import Reporter
 from marlx.host.results import FORMAT, Run, difference, load_run, plain
@@ -113,10 +113,9 @@ class _Session:
                 self._write_head()
                 config = {**self.experiment.to_dict(), "seeds": len(self.ids)}
                 tracker = Tracker(wandb, self.path, config) if wandb else None
-                self._compile(report)
-                if stop.number is None:
-                    started = True
-                    self._train(report, stop, tracker)
+                self._compile(report, stop)
+                started = True
+                self._train(report, stop, tracker)
         except BaseException:
             if tracker:
                 tracker.finish(1)
@@ -124,27 +123,20 @@ class _Session:
         finally:
             if not started:
                 directory.release(self.path)
-        if stop.number is not None and not started:
-            raise Interrupted("stopped before training began; nothing was written", stop.number)
         if tracker:
-            tracker.finish(0 if self.record["status"] == "finished" else 1)
-        if stop.number is not None and self.record["status"] != "finished":
-            raise Interrupted(self._farewell(), stop.number)
+            tracker.finish(0)
         return Run(self.path, self.experiment, self.record)
 
     def _write_head(self) -> None:
         """Everything that can be known, and can fail, before any time is spent."""
-        values = self.experiment.to_dict()
-        for section in SECTIONS:
-            values[section] = {name: plain(value) for name, value in values[section].items() if value is not None}
-        write_toml(self.path / directory.EXPERIMENT, values)
+        write_toml(self.path / directory.EXPERIMENT, self.experiment.to_dict() | plain(self.experiment))
         self._write_record()
         shapes = jax.eval_shape(self.fleet.init)
         numbers = 2 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.learner.params))
         check_space(self.path, numbers + 200 * len(self.ids) * len(self.plan.evaluations))
         self._note(f"{self.experiment.algorithm_name} on {self.experiment.environment_name}, {len(self.ids)} seeds")
 
-    def _compile(self, report: Reporter) -> None:
+    def _compile(self, report: Reporter, stop: StopRequest) -> None:
         layout = self.fleet.layout
         names = f"{self.experiment.algorithm_name} on {self.experiment.environment_name}"
         report.say(f"{self.path}: {names}, {len(self.ids)} seeds on {layout.devices} {_devices(layout.devices)}")
@@ -153,30 +145,35 @@ class _Session:
         self._write_record()
         self._note(f"compiled in {seconds:.1f} s")
         report.say(f"compiled in {seconds:.1f} s")
+        if stop.number is not None:
+            raise Interrupted("stopped before training began; nothing was written", stop.number)
 
     def _train(self, report: Reporter, stop: StopRequest, tracker: Tracker | None) -> None:
         """The loop; leaves `record` with the status finished or interrupted."""
         recorder = Recorder(self.path, self.ids)
-        evaluates = self.experiment.evaluation["interval"] > 0
         began = time.monotonic()
         position = start = self._start()
         with report:
-            for position in advance(self.fleet, self.plan.evaluations, start, evaluates=evaluates):
+            for position in advance(self.fleet, self.plan.evaluations, start):
                 if position.record is not None:
                     recorder.add(position.recorded - 1, position.record)
                     self._tell(position.record, report, tracker)
-                steps = (position.record or position.means.latest)["env_steps"]
-                report.update(position.iteration * self.plan.steps_per_iteration, int(np.sum(steps, dtype=np.int64)))
+                report.update(position.iteration * self.plan.steps_per_iteration, self._steps(position))
                 if stop.number is not None and position.iteration < self.plan.iterations:
                     break
         parameters.save(self.path, self.fleet.cut(position.state.learner.params))
         recorder.merge()
         self._conclude(position, time.monotonic() - began)
+        if stop.number is not None and position.iteration < self.plan.iterations:
+            raise Interrupted(self._farewell(), stop.number)
 
     def _start(self) -> Position:
-        """The first position: all seeds after their warm-up."""
-        state = self.fleet.init()
-        return Position(self.plan.warm_up, 0, state, Means(self.fleet.cut(state.episodes)))
+        """The first position: all seeds before their first step."""
+        return Position(0, 0, self.fleet.init())
+
+    def _steps(self, position: Position) -> int:
+        """Environment steps so far, over all seeds."""
+        return int(np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64))
 
     def _tell(self, record: Record, report: Reporter, tracker: Tracker | None) -> None:
         """One evaluation, as interquartile means over seeds, to whoever listens."""
@@ -190,7 +187,7 @@ class _Session:
 
     def _conclude(self, position: Position, seconds: float) -> None:
         finished = position.iteration == self.plan.iterations
-        steps = int(np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64))
+        steps = self._steps(position)
         self.record["status"] = "finished" if finished else "interrupted"
         self.record["iterations"] = position.iteration
         self.record["evaluations"] = position.recorded

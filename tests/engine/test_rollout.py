@@ -1,6 +1,7 @@
 """Packed rows: what ends, what is kept, and equality with the same episodes computed one by one."""
 
 import dataclasses
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -111,7 +112,7 @@ def test_rows_continue_where_the_last_one_ended() -> None:
 
 
 def test_returns_of_ended_episodes() -> None:
-    _, _, _, _, all_rows, all_episodes = _run(False, rollouts=2)
+    all_episodes = _run(False, rollouts=2)[-1]
     for episodes in all_episodes:
         lengths = episodes.info["clock"][episodes.ended]
         np.testing.assert_allclose(episodes.returns[episodes.ended], lengths * (lengths + 1) / 2)
@@ -120,8 +121,7 @@ def test_returns_of_ended_episodes() -> None:
 
 def _segments(starts: np.ndarray) -> list[tuple[int, int]]:
     """[first, end) of each episode in a row of slots."""
-    bounds = [0, *[t for t in range(1, len(starts)) if starts[t]], len(starts)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(itertools.pairwise([0, *[t for t in range(1, len(starts)) if starts[t]], len(starts)]))
 
 
 def test_a_packed_row_equals_its_episodes_one_by_one() -> None:

@@ -17,7 +17,7 @@ from marlx.experiment import from_dict
 from marlx.host import directory, runs
 from marlx.host.files import DiskError
 from marlx.host.metrics import Recorder
-from marlx.host.results import difference
+from marlx.host.results import difference, plain
 from marlx.host.signals import Interrupted
 
 from .conftest import SMALL
@@ -67,6 +67,13 @@ def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
     assert run.experiment.environment["payoff"] == [[1, 2.5], [0, -1]]
     assert difference(run, brought, [0, 1], 0) is None
     assert difference(run, experiment(), [0, 1], 0) == "environment.payoff is [[1, 2.5], [0, -1]] there, not 'resq79'"
+
+
+def test_a_payoff_file_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_text("1,2\n3,4\n")
+    brought = experiment("environment.payoff=mine.csv")
+    assert plain(brought)["environment"]["payoff"] == str(tmp_path / "mine.csv")
 
 
 def test_parameters_repeat_the_last_evaluation(finished: Path) -> None:
@@ -147,10 +154,11 @@ def test_a_signal_keeps_what_there_is(
 
 
 def test_a_signal_while_compiling_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(self: Any, report: Any) -> None:
+    def compile_and_stop(self: Any) -> float:
         os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
 
-    monkeypatch.setattr(runs._Session, "_compile", stopped)
+    monkeypatch.setattr(runs.Fleet, "compile", compile_and_stop)
     with pytest.raises(Interrupted, match="nothing was written"):
         small(tmp_path / "run")
     assert not list(tmp_path.iterdir())

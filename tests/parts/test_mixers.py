@@ -48,7 +48,10 @@ def test_one_layer_hypernetworks() -> None:
 def test_qmix_equals_loops() -> None:
     mixer = QMIX(N, D, mixing_width=4, hypernet_width=6)
     params = mixer.init(jax.random.key(1))
-    q, s = np.asarray(jax.random.normal(jax.random.key(2), (N,))), np.asarray(jax.random.normal(jax.random.key(3), (D,)))
+    q, s = (
+        np.asarray(jax.random.normal(jax.random.key(2), (N,))),
+        np.asarray(jax.random.normal(jax.random.key(3), (D,))),
+    )
     p = jax.tree.map(np.asarray, params["params"])
 
     def affine(name: str, x: np.ndarray) -> np.ndarray:
@@ -92,7 +95,8 @@ def test_any_leading_axes(name: str) -> None:
     whole = mixer.apply(params, utilities, state, context)
     for t in range(4):
         for b in range(2):
-            one = mixer.apply(params, utilities[t, b], state[t, b], jax.tree.map(lambda x: x[t, b], context))
+            here = Context(*(x[t, b] for x in context))
+            one = mixer.apply(params, utilities[t, b], state[t, b], here)
             np.testing.assert_allclose(whole[t, b], one, rtol=1e-4, atol=1e-5)
 
 

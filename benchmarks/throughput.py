@@ -1,0 +1,176 @@
+"""Environment steps per second: environments alone, training with one and with several seeds, and where time goes."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import marlx_envs
+
+import marlx
+from benchmarks.common import GAME, REFERENCE, Table, seconds
+from marlx.engine.seeds import Fleet
+from marlx.exploration import uniform_available
+from marlx.program import Program
+
+
+def run(*, quick: bool) -> list[Table]:
+    """All tables."""
+    repeats = 3 if quick else 7
+    return [
+        _environments(repeats, 50 if quick else 400),
+        _training(repeats, quick),
+        _breakdown(repeats),
+    ]
+
+
+def _environments(repeats: int, steps: int) -> Table:
+    """Random available actions; at an episode's end a new one is selected, as training does."""
+    rows = []
+    for name, count, looks in [
+        ("predator_prey", 8, False),
+        ("predator_prey", 512, False),
+        ("predator_prey", 512, True),
+        ("predator_prey", 4096, False),
+        ("matrix_game", 512, False),
+        ("risk_reward", 512, False),
+    ]:
+        environment = marlx_envs.make(name)
+        play = jax.jit(partial(_play, environment, count, steps, looks))
+        key = jax.random.key(0)
+        time = seconds(lambda play=play, key=key: jax.block_until_ready(play(key)), repeats)
+        rows.append((name, count, "yes" if looks else "no", count * steps / time))
+    return Table("Environments alone, random play", ("environment", "environments", "observations", "steps/s"), rows)
+
+
+def _play(environment: Any, count: int, steps: int, looks: bool, key: jax.Array) -> jax.Array:
+    params = environment.params
+    reset = jax.vmap(environment.reset, (0, None))
+
+    def slot(states: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+        act_key, step_key, reset_key = jax.random.split(key, 3)
+        available = jax.vmap(environment.available_actions, (0, None))(states, params)
+        actions = uniform_available(jax.random.uniform(act_key, available.shape[:-1]), available)
+        keys = jax.random.split(step_key, count)
+        stepped, rewards, terminated, truncated, _ = jax.vmap(environment.step, (0, 0, 0, None))(
+            keys, states, actions, params
+        )
+        done = terminated | truncated
+        fresh = jax.lax.cond(done.any(), lambda: reset(jax.random.split(reset_key, count), params), lambda: stepped)
+        states = jax.tree.map(
+            lambda new, old: jnp.where(done.reshape(-1, *(1,) * (old.ndim - 1)), new, old), fresh, stepped
+        )
+        total = rewards.sum()
+        if looks:
+            total += jax.vmap(environment.observe, (0, None))(states, params).sum()
+        return states, total
+
+    first, rest = jax.random.split(key)
+    states = reset(jax.random.split(first, count), params)
+    return jax.lax.scan(slot, states, jax.random.split(rest, steps))[1].sum()
+
+
+def _training(repeats: int, quick: bool) -> Table:
+    rows: list[tuple[str | float | int, ...]] = []
+    for label, arguments, all_seeds in [
+        ("QMIX, predator-prey", REFERENCE, (1, 4)),
+        ("VDN, predator-prey", ("vdn", *REFERENCE[1:]), (1, 4)),
+        ("QMIX, 3x3 game, 8 environments", GAME, (1,)),
+    ]:
+        for count in all_seeds:
+            experiment = marlx.configure(*arguments)
+            program = Program(experiment)
+            fleet = Fleet(program, experiment.numbers(), range(count))
+            compile_seconds = fleet.compile()
+            iterations = (2 if quick else 8) if "prey" in label else 2000
+            rate = _rate(fleet, program, iterations, repeats)
+            layout = fleet.layout
+            shape = f"{layout.devices} x {layout.maps} x {layout.width}"
+            rows.append((label, count, shape, rate, rate / program.plan.steps_per_iteration, compile_seconds))
+    columns = ("work", "seeds", "devices x maps x width", "steps/s", "updates/s", "compile s")
+    return Table("Training, all seeds together", columns, rows)
+
+
+def _rate(fleet: Fleet, program: Program, iterations: int, repeats: int) -> float:
+    """Environment steps/s over all seeds, in the learning phase."""
+    first = program.plan.warm_up
+    state = fleet.train(0, first, fleet.init())
+
+    def chunk() -> None:
+        nonlocal state, first
+        state = fleet.train(first, iterations, state)
+        first += iterations
+
+    per_chunk = iterations * program.plan.steps_per_iteration * len(fleet.seeds)
+    return per_chunk / seconds(chunk, repeats, warm_up=2)
+
+
+def _breakdown(repeats: int) -> Table:
+    """One iteration of the reference work, part by part; each part repeated inside one program."""
+    experiment = marlx.configure(*REFERENCE)
+    program = Program(experiment)
+    numbers = experiment.numbers()
+    trainer = program.trainer(numbers)
+    method: Any = trainer.algorithm.update.__self__  # type: ignore[attr-defined]
+    rollout, plan = trainer.rollout, program.plan
+    state = jax.jit(lambda key: program.train(0, plan.warm_up + 1, program.init(key, numbers), numbers))(jax.random.key(0))
+    rows = jax.tree.map(lambda x: x[: experiment.training["batch_size"]], state.replay)
+    batch = jax.jit(rollout.batch)(rows)
+    key = jax.random.key(1)
+    params, target = state.learner.params, state.learner.target
+    target_utilities = jax.jit(method.utilities)(target, batch)[0]
+
+    def moved(tree: Any, x: jax.Array) -> Any:
+        return jax.tree.map(lambda leaf: leaf + x if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+    def learner(x: jax.Array) -> Any:
+        return state.learner._replace(params=moved(params, x))
+
+    utility_size = batch.actions.shape[0] * batch.actions.shape[1] * batch.actions.shape[2]
+    width, inputs = experiment.agent["hidden_size"], method.agent.input_size
+    forward = 2 * utility_size * (inputs * width + 6 * width**2 + width * method.agent.n_actions)
+    parts: list[tuple[str, Any, float]] = [
+        ("rollout of 8 x 200 steps", lambda x: rollout.run(learner(x), state.team, key, x + 0.5, 200)[1].rewards, 0),
+        ("batch from packed rows", lambda x: rollout.batch(rows._replace(rewards=rows.rewards + x)).view, 0),
+        ("target utilities", lambda x: method.utilities(moved(target, x), batch)[0], forward),
+        (
+            "loss and gradient",
+            lambda x: jax.grad(method.loss, has_aux=True)(moved(params, x), target, target_utilities, batch)[0],
+            3 * forward,
+        ),
+        ("  of it utilities, forward", lambda x: method.utilities(moved(params, x), batch)[0], forward),
+        (
+            "whole update",
+            lambda x: trainer.algorithm.update(learner(x), batch, key, trainer._progress(state))[0].params,
+            4 * forward,
+        ),
+    ]
+    peak = _peak_flops(repeats)
+    found = []
+    for name, part, flops in parts:
+        time = seconds(partial(_repeated, jax.jit(partial(_loop, part))), repeats) / 3
+        found.append((name, 1e3 * time, flops / 1e9, 1e3 * flops / peak))
+    columns = ("part", "ms", "GFLOP of the agents", f"ms at {peak / 1e9:.0f} GFLOP/s")
+    return Table(f"Where an iteration goes (of {plan.steps_per_iteration:,} steps; one seed)", columns, found)
+
+
+def _loop(part: Any, x: jax.Array) -> jax.Array:
+    """The part three times in a row, each depending on the one before, so that nothing is hoisted or reused."""
+
+    def body(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        total = sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(part(x)))
+        return 1e-20 * total, None
+
+    return jax.lax.scan(body, x, None, length=3)[0]
+
+
+def _repeated(program: Any) -> None:
+    jax.block_until_ready(program(jnp.float32(0)))
+
+
+def _peak_flops(repeats: int) -> float:
+    """Rate of a large square matrix product on this machine, FLOP/s."""
+    size = 2048
+    matrix = jnp.ones((size, size))
+    product = jax.jit(lambda a: a @ a)
+    return 2 * size**3 / seconds(lambda: jax.block_until_ready(product(matrix)), repeats)

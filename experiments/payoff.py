@@ -1,0 +1,103 @@
+"""What methods make of a payoff table under uniform data (paper POW, Figure 2): `python -m experiments.payoff`.
+
+Every joint action is equally likely in the data (epsilon = 1 throughout), many seeds side by side. Printed and drawn:
+the share of seeds whose greedy joint action is a best one, where the others end, and the mean learned tables.
+"""
+
+import argparse
+import collections
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+METHODS = ("iql", "vdn", "qmix")
+RESULTS = Path(__file__).parent / "results"
+
+
+class Outcome(NamedTuple):
+    """One method on one payoff."""
+
+    share: float  # of seeds whose greedy joint action is a best one
+    greedy: dict[str, float]  # joint action as letters -> share of seeds, most frequent first
+    table: npt.NDArray[np.float64]  # mean learned joint values [A .. A]
+    seconds: float
+
+
+def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> Outcome:
+    """Trains `seeds` seeds of a method on a payoff under uniform data for `steps` environment steps each."""
+    import marlx
+    from marlx.analysis.joint_table import greedy_actions, learned_tables
+    from marlx.engine.seeds import Fleet
+    from marlx.host import backend
+    from marlx.program import Program
+
+    backend.prepare(seeds)
+    started = time.perf_counter()
+    experiment = marlx.configure(
+        method, "matrix_game", f"environment.payoff={payoff}", "training.epsilon_end=1",
+        f"training.total_steps={steps}", "evaluation.interval=0", *overrides,
+    )  # fmt: skip
+    program, numbers = Program(experiment), experiment.numbers()
+    fleet = Fleet(program, numbers, range(seeds))
+    state = fleet.train(0, program.plan.iterations, fleet.init())
+    learner = fleet.cut(state.learner)
+    tables = learned_tables(program, learner, numbers)
+    chosen = greedy_actions(program, learner, numbers)
+    truth = np.asarray(program.environment.params["rewards"])[0]
+    best = truth[tuple(chosen.T)] >= truth.max() - 1e-6
+    letters = collections.Counter("".join(chr(ord("A") + action) for action in joint) for joint in chosen)
+    greedy = {joint: count / seeds for joint, count in letters.most_common()}
+    return Outcome(float(best.mean()), greedy, tables.mean(0), time.perf_counter() - started)
+
+
+def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, picture: Path | None) -> None:
+    """Prints the table and draws the picture."""
+    import marlx_envs
+
+    from marlx.analysis.plots import payoff_tables
+
+    truth = np.asarray(marlx_envs.make("matrix_game", payoff=payoff).params["rewards"])[0]
+    title = f"payoff {payoff}, uniform data, {seeds} seeds, {steps:,} steps each"
+    table = Table(
+        "method", "at the best", "greedy joint actions", "value there", "s", title=title, title_justify="left"
+    )
+    for name, outcome in outcomes.items():
+        most = list(outcome.greedy.items())[:3]
+        place = tuple(ord(letter) - ord("A") for letter in most[0][0])
+        table.add_row(
+            name,
+            f"{outcome.share:.0%}",
+            ", ".join(f"{joint} {share:.0%}" for joint, share in most),
+            f"{outcome.table[place]:.2f}",
+            f"{outcome.seconds:.0f}",
+        )
+    Console().print(table)
+    if picture and truth.ndim == 2:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        tables = {name: outcome.table for name, outcome in outcomes.items()}
+        shares = {name: outcome.share for name, outcome in outcomes.items()}
+        payoff_tables(tables, truth, shares).savefig(picture, dpi=200)
+        Console().print(f"picture: {picture}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.payoff", description=__doc__)
+    parser.add_argument("--payoff", default="resq79")
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--seeds", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=200_000)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    outcomes = {m: study(m, options.payoff, options.seeds, options.steps) for m in options.methods}
+    report(options.payoff, outcomes, options.seeds, options.steps, options.out / f"payoff_{options.payoff}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Predator-prey with and without punishment: `python -m experiments.predator_prey --methods qmix vdn --penalties 0 -2`.
+
+One run for each method and punishment, its seeds side by side, then one table and one picture for all of them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.predator_prey", description=__doc__)
+    parser.add_argument("--methods", nargs="+", default=["qmix", "vdn"])
+    parser.add_argument("--penalties", nargs="+", type=float, default=[0.0, -2.0])
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=Path, default=Path("runs") / "predator_prey", help="where the runs lie")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("overrides", nargs="*", metavar="section.name=value")
+    options = parser.parse_args(arguments)
+
+    import pandas as pd
+
+    import marlx
+    from marlx.analysis.plots import learning_curves
+    from marlx.host.drawing import curve
+
+    console, curves, rows, frames = Console(), [], [], []
+    for penalty in options.penalties:
+        for method in options.methods:
+            experiment = marlx.configure(
+                method, "predator_prey", f"environment.miss_penalty={penalty}", f"training.total_steps={options.steps}",
+                *options.overrides,
+            )  # fmt: skip
+            out = options.runs / f"{method}_{penalty:g}"
+            run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
+            curves.append(curve(run, "evaluation_return", f"{method}, p = {penalty:g}"))
+            last = run.metrics().groupby("seed").last()["evaluation_return"].to_numpy()
+            frames.append(run.tidy().assign(method=method, penalty=penalty))
+            rows.append((method, penalty, last, run.record))
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = f"predator_prey_{'_'.join(options.methods)}"
+    learning_curves(curves, "evaluation_return", "predator-prey", best=40.0).savefig(
+        options.out / f"{name}.png", dpi=200
+    )
+    pd.concat(frames, ignore_index=True).to_parquet(options.out / f"{name}.parquet", index=False)
+    table = Table("method", "punishment", "greedy return, mean", "each seed", "steps/s, all seeds", "minutes")
+    for method, penalty, last, record in rows:
+        table.add_row(
+            method, f"{penalty:g}", f"{np.mean(last):.1f}", " ".join(f"{value:.1f}" for value in last),
+            f"{record['steps_per_second']:,.0f}", f"{record['train_seconds'] / 60:.1f}",
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"picture and metrics: {options.out / name}.png, .parquet")
+
+
+if __name__ == "__main__":
+    main()

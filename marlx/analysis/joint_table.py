@@ -1,0 +1,55 @@
+"""What a method believes of every joint action at an episode's first step: the learned counterpart of a payoff."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from marlx_envs.options import UsageError
+
+from marlx.program import Numbers, Program
+
+MOST = 100_000  # joint actions
+
+
+def learned_tables(program: Program, learner: Any, numbers: Numbers) -> npt.NDArray[np.float32]:
+    """Q_tot of every joint action, and with it the greedy one.
+
+    Args:
+        learner: learner states of S seeds, leading axis [S].
+        numbers: the traced numbers they were trained with.
+
+    Returns:
+        float [S A .. A], one axis for each agent.
+
+    Raises:
+        UsageError: more than 100,000 joint actions.
+    """
+    spec = program.environment.spec
+    if spec.n_actions**spec.n_agents > MOST:
+        raise UsageError(f"{spec.n_actions}^{spec.n_agents} joint actions are too many to list; at most {MOST:,}")
+    joint = jnp.asarray(list(itertools.product(range(spec.n_actions), repeat=spec.n_agents)), jnp.int32)
+
+    def one(learner: Any) -> jax.Array:
+        trainer = program.trainer(numbers)
+        team = trainer.rollout.reset(jax.random.key(0), 1)
+        view = jax.tree.map(lambda x: jnp.repeat(x, len(joint), axis=0), trainer.rollout.view(team))
+        memory = trainer.algorithm.initial_carry(len(joint))
+        return trainer.algorithm.joint_value(learner, memory, view, joint)
+
+    tables = np.asarray(jax.jit(jax.vmap(one))(learner))
+    return tables.reshape(-1, *(spec.n_actions,) * spec.n_agents)
+
+
+def greedy_actions(program: Program, learner: Any, numbers: Numbers) -> npt.NDArray[np.int32]:
+    """The joint action that each seed's agents choose by their own utilities at the first step, int32 [S N]."""
+
+    def one(learner: Any) -> jax.Array:
+        trainer = program.trainer(numbers)
+        key = jax.random.key(0)
+        team = trainer.rollout.reset(key, 1)
+        return trainer.algorithm.act(learner, team.memory, trainer.rollout.view(team), key, jnp.float32(0))[1][0]
+
+    return np.asarray(jax.jit(jax.vmap(one))(learner))
