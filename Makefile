@@ -8,7 +8,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 
 bin := .venv/bin
-install := $(bin)/python -m pip install --disable-pip-version-check --no-compile -q -c constraints.txt
+install := $(bin)/python -m pip install --disable-pip-version-check --no-compile -qq -c constraints.txt
 sources := marlx envs tests experiments benchmarks
 
 .DEFAULT_GOAL := help

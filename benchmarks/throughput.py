@@ -113,7 +113,8 @@ def _breakdown(repeats: int) -> Table:
     trainer = program.trainer(numbers)
     method: Any = trainer.algorithm.update.__self__  # type: ignore[attr-defined]
     rollout, plan = trainer.rollout, program.plan
-    state = jax.jit(lambda key: program.train(0, plan.warm_up + 1, program.init(key, numbers), numbers))(jax.random.key(0))
+    state = jax.jit(program.init)(jax.random.key(0), numbers)
+    state = jax.jit(program.train)(0, plan.warm_up + 1, state, numbers)
     rows = jax.tree.map(lambda x: x[: experiment.training["batch_size"]], state.replay)
     batch = jax.jit(rollout.batch)(rows)
     key = jax.random.key(1)

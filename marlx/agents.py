@@ -116,6 +116,7 @@ class Agent:
         rows = batch * self.n_agents
         inputs = self.inputs(view).reshape(slots, rows, self.input_size)
         keeps = jnp.repeat(1.0 - view.starts, self.n_agents, axis=1)
-        utilities, hiddens = self._network.apply(params, inputs, memory.reshape(rows, -1), keeps)
+        unrolled: Any = self._network.apply(params, inputs, memory.reshape(rows, -1), keeps)
+        utilities, hiddens = unrolled
         shape = (slots, batch, self.n_agents, -1)
         return utilities.reshape(shape), hiddens.reshape(shape)

@@ -86,7 +86,7 @@ def _cell(params: GRUParams, hidden: jax.Array, inputs: jax.Array) -> tuple[jax.
 def _forward(
     params: GRUParams, hidden: jax.Array, inputs: jax.Array, keeps: jax.Array
 ) -> tuple[jax.Array, jax.Array, _Gates]:
-    def slot(hidden: jax.Array, slot_inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
+    def slot(hidden: jax.Array, slot_inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple[Any, ...]]:
         inputs_t, keep_t = slot_inputs
         hidden, gates = _cell(params, hidden * keep_t, inputs_t)
         return hidden, (params.head_kernel @ hidden + params.head_bias[:, None], hidden, gates)
@@ -94,7 +94,7 @@ def _forward(
     return jax.lax.scan(slot, hidden, (inputs, keeps))[1]
 
 
-def _save(params: Any, hidden: Any, inputs: Any, keeps: Any) -> tuple[Outputs, tuple]:
+def _save(params: Any, hidden: Any, inputs: Any, keeps: Any) -> tuple[Outputs, tuple[Any, ...]]:
     """With symbolic zeros, arguments say whether they are differentiated: gradients nobody needs are not computed."""
     values = [
         jax.tree.map(lambda x: x.value, argument, is_leaf=_is_primal) for argument in (params, hidden, inputs, keeps)
@@ -107,7 +107,9 @@ def _is_primal(x: Any) -> bool:
     return isinstance(x, CustomVJPPrimal)
 
 
-def _backward(residuals: tuple, cotangents: tuple) -> tuple[GRUParams, jax.Array, jax.Array | None, None]:
+def _backward(
+    residuals: tuple[Any, ...], cotangents: tuple[Any, ...]
+) -> tuple[GRUParams, jax.Array, jax.Array | None, None]:
     params, initial, inputs, keeps, hiddens, all_gates, inputs_needed = residuals
     d_outputs, d_hiddens = (None if isinstance(d, SymbolicZero) else d for d in cotangents)
     if d_outputs is None:
@@ -116,7 +118,7 @@ def _backward(residuals: tuple, cotangents: tuple) -> tuple[GRUParams, jax.Array
     to_hidden = [kernel.T for kernel in params.recurrent_kernel]
     head_to_hidden = params.head_kernel.T
 
-    def slot(carry: tuple, slot_inputs: tuple) -> tuple[tuple, jax.Array | None]:
+    def slot(carry: tuple[Any, ...], slot_inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], jax.Array | None]:
         d_hidden, kernels, biases = carry
         t, d_output, d_memory, inputs_t, keep_t, gates = slot_inputs
         before = jnp.where(t == 0, initial, hiddens[jnp.maximum(t - 1, 0)]) * keep_t

@@ -9,6 +9,7 @@ repeats the last seed and is cut from every result. Inside, one mesh axis `seed`
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -104,9 +105,14 @@ class Fleet:
         state = jax.eval_shape(self._init, self.keys, self.numbers)
         sharding = NamedSharding(self.mesh, PartitionSpec("seed"))
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
-        self._init = self._init.lower(self.keys, self.numbers).compile()
-        self._train = self._train.lower(index, index, state, self.numbers).compile()
-        self._record = self._record.lower(index, state, self.numbers).compile()
+        lowered = (
+            self._init.lower(self.keys, self.numbers),
+            self._train.lower(index, index, state, self.numbers),
+            self._record.lower(index, state, self.numbers),
+        )
+        # XLA compiles without holding the interpreter, so the phases compile side by side.
+        with ThreadPoolExecutor(len(lowered)) as pool:
+            self._init, self._train, self._record = pool.map(lambda phase: phase.compile(), lowered)
         return time.perf_counter() - started
 
     def init(self) -> Any:

@@ -147,7 +147,7 @@ class Trainer:
         )
 
     def _learn(self, index: jax.Array, state: SeedState) -> SeedState:
-        """The updates of an iteration; a loop without rounds during warm-up, so that nothing passes through a `cond`."""
+        """The updates of an iteration; a loop of no rounds during warm-up, so that nothing passes a `cond`."""
         each = self.training.updates_per_iteration
         rounds = jnp.where(index < self.plan.warm_up, 0, each)
 
