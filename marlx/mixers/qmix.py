@@ -7,6 +7,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from marlx_envs.discovery import Entry
 from marlx_envs.options import flag, size
 
@@ -39,9 +40,11 @@ class QMIX(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] from utilities [.. N] and state [.. D]."""
-        weights: Any = self._network.apply(params, state)
-        w1, b1, w2, value = weights
-        return mix(utilities, w1, b1, w2, value, monotone=self.monotone)
+        # Two axes: the weight gradients of more leading axes would be products over two axes, which XLA transposes for.
+        rows = state.reshape(-1, self.state_size)
+        weights: Any = self._network.apply(params, rows)
+        joint = mix(utilities.reshape(len(rows), self.n_agents), *weights, monotone=self.monotone)
+        return joint.reshape(state.shape[:-1])
 
 
 def mix(
@@ -63,7 +66,10 @@ def mix(
 
 
 class _Hypernetworks(nn.Module):
-    """State [.. D] -> raw W1 [.. N E], b1 [.. E], raw w2 [.. E], V [..]. Width 0: W1 and w2 are one affine layer."""
+    """State [R D] -> raw W1 [R N E], b1 [R E], raw w2 [R E], V [R]. Width 0: W1 and w2 are one affine layer.
+
+    The layers that read the state are one product, `first`: hidden layers of W1, w2 and V, and b1.
+    """
 
     n_agents: int
     mixing_width: int
@@ -72,14 +78,11 @@ class _Hypernetworks(nn.Module):
     @nn.compact
     def __call__(self, state: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         n, e, k, d = self.n_agents, self.mixing_width, self.hypernet_width, state.shape[-1]
-
-        def hypernetwork(name: str, features: int) -> jax.Array:
-            if k == 0:
-                return linear(features, d, name=name)(state)
-            return linear(features, k, name=name)(nn.relu(linear(k, d, name=f"{name}_hidden")(state)))
-
-        w1 = hypernetwork("w1", n * e)
-        b1 = linear(e, d, name="b1")(state)
-        w2 = hypernetwork("w2", e)
-        value = linear(1, e, name="value")(nn.relu(linear(e, d, name="value_hidden")(state)))
-        return w1.reshape(*w1.shape[:-1], n, e), b1, w2, value[..., 0]
+        widths = (k, k, e, e) if k else (n * e, e, e, e)
+        first = linear(sum(widths), d, name="first")(state)
+        w1, w2, value, b1 = jnp.split(first, np.cumsum(widths[:-1]), axis=-1)
+        if k:
+            w1 = linear(n * e, k, name="w1")(nn.relu(w1))
+            w2 = linear(e, k, name="w2")(nn.relu(w2))
+        value = linear(1, e, name="value")(nn.relu(value))
+        return w1.reshape(-1, n, e), b1, w2, value[:, 0]

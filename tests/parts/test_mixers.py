@@ -59,11 +59,12 @@ def test_qmix_equals_loops() -> None:
                          for j in range(len(p[name]["bias"]))])  # fmt: skip
 
     relu = lambda x: np.maximum(x, 0)  # noqa: E731
-    w1 = np.abs(affine("w1", relu(affine("w1_hidden", s)))).reshape(N, 4)  # agent-major
-    w2 = np.abs(affine("w2", relu(affine("w2_hidden", s))))
-    z = np.array([sum(q[i] * w1[i, e] for i in range(N)) for e in range(4)]) + affine("b1", s)
+    w1, w2, v, b1 = np.split(affine("first", s), [6, 12, 16])
+    w1 = np.abs(affine("w1", relu(w1))).reshape(N, 4)  # agent-major
+    w2 = np.abs(affine("w2", relu(w2)))
+    z = np.array([sum(q[i] * w1[i, e] for i in range(N)) for e in range(4)]) + b1
     hidden = np.where(z > 0, z, np.exp(z) - 1)
-    expected = sum(hidden * w2) + affine("value", relu(affine("value_hidden", s)))[0]
+    expected = sum(hidden * w2) + affine("value", relu(v))[0]
     np.testing.assert_allclose(mixer.apply(params, jnp.asarray(q), jnp.asarray(s)), expected, rtol=1e-5)
 
 
