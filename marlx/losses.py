@@ -11,10 +11,18 @@ from marlx.types import Params
 OPTIMISERS = ("adam", "rmsprop")
 
 
-def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of values [..] where mask [..] is true; 0 if it is nowhere true."""
+def over_devices(tree: Any, axis: str | None) -> Any:
+    """The sum of a pytree over the devices that share a batch (`axis`, a mesh axis; None: a device has it whole)."""
+    return tree if axis is None else jax.lax.psum(tree, axis)
+
+
+def masked_mean(values: jax.Array, mask: jax.Array, axis: str | None = None) -> jax.Array:
+    """Mean of values [..] where mask [..] is true; 0 if it is nowhere true.
+
+    With `axis` it is this device's share of the mean over all devices: shares, and their gradients, add up to it.
+    """
     mask = jnp.broadcast_to(mask, values.shape).astype(values.dtype)
-    return (values * mask).sum() / jnp.maximum(mask.sum(), 1)
+    return (values * mask).sum() / jnp.maximum(over_devices(mask.sum(), axis), 1)
 
 
 def optimiser(name: str, learning_rate: jax.Array | float, max_gradient_norm: jax.Array | float) -> Any:

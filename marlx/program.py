@@ -29,10 +29,14 @@ class Result(NamedTuple):
 
 
 class Program:
-    """The phases of a run as pure functions of (arguments, numbers), for one seed; batch them with `jax.vmap`."""
+    """The phases of a run as pure functions of (arguments, numbers), for one seed; batch them with `jax.vmap`.
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
+    Args:
+        axis: mesh axis of devices that share the rows of a batch (`marlx.engine.seeds.ROWS`); None: no sharing.
+    """
+
+    def __init__(self, experiment: Experiment, axis: str | None = None) -> None:
+        self.experiment, self.axis = experiment, axis
         self.environment = experiment.make_environment()
         self.rule = ALGORITHMS[experiment.algorithm_name].load_rule()
         self.plan: Plan = self.trainer(experiment.numbers()).plan
@@ -43,8 +47,10 @@ class Program:
         training = replace(Training(**experiment.training), **numbers["training"])
         evaluation = Evaluation(**experiment.evaluation)
         section = {**experiment.algorithm, **numbers["algorithm"]}
-        algorithm = self.rule.build(self.environment.spec, AgentOptions(**experiment.agent), section, training)
-        return Trainer(self.environment, numbers["environment"], algorithm, training, evaluation)
+        algorithm = self.rule.build(
+            self.environment.spec, AgentOptions(**experiment.agent), section, training, self.axis
+        )
+        return Trainer(self.environment, numbers["environment"], algorithm, training, evaluation, self.axis)
 
     def init(self, key: chex.PRNGKey, numbers: Numbers) -> SeedState:
         """A seed before its first environment step."""

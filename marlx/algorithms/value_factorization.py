@@ -7,6 +7,7 @@ with y from target copies of agent and mixer, selection by the live agent (doubl
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -18,7 +19,7 @@ from marlx_envs.options import Option, choice, options_of
 from marlx import exploration, targets, weightings
 from marlx.agents import Agent, AgentOptions
 from marlx.algorithms.profiles import PROFILES
-from marlx.losses import masked_mean, optimiser, where_tree
+from marlx.losses import masked_mean, optimiser, over_devices, where_tree
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.settings import Training
@@ -63,14 +64,20 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
     return {**{f.name: f.default for f in parts if "option" in f.metadata}, **entry.options}
 
 
-def build(spec: Spec, agent: AgentOptions, section: dict[str, Any], training: Training) -> Algorithm:
-    """The three functions of a composition. Numbers in `section` and `training` may be traced."""
+def build(
+    spec: Spec, agent: AgentOptions, section: dict[str, Any], training: Training, axis: str | None = None
+) -> Algorithm:
+    """The functions of a composition. Numbers in `section` and `training` may be traced.
+
+    Args:
+        axis: mesh axis of the devices that share the rows of a batch; None: one device has them all.
+    """
     composition = Composition(**{k: v for k, v in section.items() if k in options_of(Composition)})
     mixer_class = MIXERS[composition.mixer].load()
     mixer_options = {k: v for k, v in section.items() if k in options_of(mixer_class)}
     mixer = mixer_class(spec.n_agents, spec.state_size, **mixer_options)
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent)
-    return ValueFactorization(network, mixer, composition, training).algorithm()
+    return ValueFactorization(network, mixer, composition, training, axis).algorithm()
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class ValueFactorization:
     mixer: Mixer
     composition: Composition
     training: Training
+    axis: str | None = None
 
     def algorithm(self) -> Algorithm:
         """The functions that the engine knows."""
@@ -111,7 +119,8 @@ class ValueFactorization:
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
         target_utilities = self.utilities(state.target, batch)[0]
-        gradients, metrics = jax.grad(self.loss, has_aux=True)(state.params, state.target, target_utilities, batch)
+        shares = jax.grad(self.loss, has_aux=True)(state.params, state.target, target_utilities, batch)
+        gradients, metrics = over_devices(shares, self.axis)
         updates, optimiser_state = self._optimiser.update(gradients, state.optimiser, state.params)
         params = jax.tree.map(jnp.add, state.params, updates)
         now = progress.episodes if self.training.target_update_unit == "episodes" else progress.updates + 1
@@ -147,12 +156,13 @@ class ValueFactorization:
         error = joint - y
         valid = batch.valid[..., None]
         weights = jax.lax.stop_gradient(getattr(weightings, self.composition.weighting)(joint, y))
-        loss = masked_mean(weights * error**2, valid)
+        mean = partial(masked_mean, mask=valid, axis=self.axis)
+        loss = mean(weights * error**2)
         metrics = {
             "loss": loss,
-            "joint_value": masked_mean(joint, valid),
-            "target": masked_mean(y, valid),
-            "absolute_error": masked_mean(jnp.abs(error), valid),
+            "joint_value": mean(joint),
+            "target": mean(y),
+            "absolute_error": mean(jnp.abs(error)),
         }
         return loss, metrics
 

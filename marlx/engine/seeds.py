@@ -21,6 +21,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from marlx.types import Metrics
 
+ROWS = "rows"  # mesh axis of the devices that share a batch
+
 
 class Phases(Protocol):
     """The phases of a run of one seed; pure functions."""
@@ -39,6 +41,7 @@ class Layout:
     devices: int
     maps: int
     width: int
+    split: int = 1  # devices that share the batches of a seed; `devices` counts groups of so many
 
     @property
     def padded(self) -> int:
@@ -46,12 +49,17 @@ class Layout:
         return self.devices * self.maps * self.width
 
 
-def choose_layout(seeds: int, devices: int, width: int | None = None) -> Layout:
+def choose_layout(seeds: int, devices: int, width: int | None = None, split: int = 1) -> Layout:
     """Spread seeds evenly over the devices, then groups of at most `width` (None: all of a device at once)."""
-    devices = min(devices, seeds)
+    devices = min(devices // split, seeds)
     each = -(-seeds // devices)
     width = min(width or each, each)
-    return Layout(devices, -(-each // width), width)
+    return Layout(devices, -(-each // width), width, split)
+
+
+def spare_split(seeds: int, devices: int, batch_size: int) -> int:
+    """How many devices can share each seed's batches when there are more devices than seeds."""
+    return max(n for n in range(1, max(1, devices // seeds) + 1) if batch_size % n == 0)
 
 
 class Fleet:
@@ -61,17 +69,26 @@ class Fleet:
         numbers: the traced numbers, shared by all seeds.
         seeds: seed ids; results are in this order, leading axis [S].
         width: seeds vmapped together on a device; None chooses by platform.
+        split: devices that share the batches of a seed; the program must then be made with `axis=ROWS`. Sums run in
+            another order than on one device, so results differ in the last bits.
     """
 
     def __init__(
-        self, program: Phases, numbers: Any, seeds: Sequence[int], base_seed: int = 0, width: int | None = None
+        self,
+        program: Phases,
+        numbers: Any,
+        seeds: Sequence[int],
+        base_seed: int = 0,
+        width: int | None = None,
+        split: int = 1,
     ) -> None:
         self.program, self.numbers, self.seeds = program, numbers, list(seeds)
         devices = jax.local_devices()
         if width is None and devices[0].platform == "cpu":
             width = 1  # batched products with a seed's own weights are slow on CPU
-        self.layout = choose_layout(len(self.seeds), len(devices), width)
-        self.mesh = Mesh(np.array(devices[: self.layout.devices]), ("seed",))
+        self.layout = choose_layout(len(self.seeds), len(devices), width, split)
+        used = np.array(devices[: self.layout.devices * split])
+        self.mesh = Mesh(used.reshape(-1, split), ("seed", ROWS))
         ids = self.seeds + [self.seeds[-1]] * (self.layout.padded - len(self.seeds))
         fold = jax.vmap(partial(jax.random.fold_in, jax.random.key(base_seed)))
         self.keys = jax.device_put(fold(jnp.asarray(ids, jnp.uint32)), NamedSharding(self.mesh, PartitionSpec("seed")))

@@ -68,11 +68,22 @@ def plan(training: Training, evaluation: Evaluation, episode_limit: int) -> Plan
 
 
 class Trainer:
-    """The phases of a run of one seed. Numbers inside `params`, `algorithm` and `training` may be traced."""
+    """The phases of a run of one seed. Numbers inside `params`, `algorithm` and `training` may be traced.
+
+    Args:
+        axis: mesh axis of devices that share the rows of every batch; all else each of them computes for itself.
+    """
 
     def __init__(
-        self, environment: Environment, params: Any, algorithm: Algorithm, training: Training, evaluation: Evaluation
+        self,
+        environment: Environment,
+        params: Any,
+        algorithm: Algorithm,
+        training: Training,
+        evaluation: Evaluation,
+        axis: str | None = None,
     ) -> None:
+        self.axis = axis
         self.algorithm, self.training, self.evaluation = algorithm, training, evaluation
         self.rollout = Rollout(environment, params, algorithm)
         self.spec = environment.spec
@@ -165,6 +176,10 @@ class Trainer:
         rows_added = (number // self.training.updates_per_iteration + 1) * self.training.num_envs
         key = self._key(state.key, Stream.SAMPLE, number)
         rows = replay.sample(state.replay, key, rows_added, self.training.batch_size)
+        if self.axis is not None:
+            mine = self.training.batch_size // jax.lax.axis_size(self.axis)
+            first = jax.lax.axis_index(self.axis) * mine
+            rows = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, mine), rows)
         update_key = self._key(state.key, Stream.UPDATE, number)
         return self.algorithm.update(learner, self.rollout.batch(rows), update_key, self._progress(state))
 

@@ -97,6 +97,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
     parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
+    parser.add_argument(
+        "--split-rows", action="store_true", help="spare devices share each seed's batches (equal up to rounding)"
+    )
     parser.add_argument("--no-cache", action="store_true", help="compile anew; do not keep compiled programs")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -120,7 +123,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
     from marlx.host import backend
 
-    backend.prepare(len(seeds), not arguments.no_cache)
+    backend.prepare(backend.cores() if arguments.split_rows else len(seeds), not arguments.no_cache)
 
     from marlx.experiment import configure
     from marlx.host.runs import train
@@ -137,6 +140,7 @@ def _train(arguments: argparse.Namespace) -> int:
         progress=not arguments.quiet,
         width=width,
         cache=not arguments.no_cache,
+        split_rows=arguments.split_rows,
     )
     show_run(run)
     return 0

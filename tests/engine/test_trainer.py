@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import marlx
-from marlx.engine.seeds import Fleet, choose_layout
+from marlx.engine.seeds import ROWS, Fleet, choose_layout, spare_split
 from marlx.engine.trainer import plan
 from marlx.program import Program
 from marlx.settings import Evaluation, Training
@@ -150,6 +150,22 @@ def test_fleet_equals_plain_program(width: int) -> None:
     expected = jax.jit(jax.vmap(alone))(keys)
     for name in ("loss", "evaluation_return", "env_steps", "joint_value"):
         np.testing.assert_allclose(metrics[name], expected[name], rtol=1e-3)
+
+
+@pytest.mark.skipif(jax.local_device_count() < 2, reason="needs two devices")
+def test_devices_that_share_a_batch_learn_the_same() -> None:
+    """Parameters after updates on halves of each batch, summed over two devices, against whole batches on one."""
+    experiment = _small("qmix", "two_step_game")
+    numbers = experiment.numbers()
+    whole = Fleet(Program(experiment), numbers, range(1))
+    shared = Fleet(Program(experiment, ROWS), numbers, range(1), split=2)
+    assert spare_split(1, 2, 16) == shared.layout.split == 2
+    assert spare_split(2, 2, 16) == spare_split(1, 2, 15) == 1
+    one, two = (fleet.train(0, 12, fleet.init()) for fleet in (whole, shared))
+    for a, b in zip(_params(one.learner.params), _params(two.learner.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    a, b = whole.record(12, one)[1], shared.record(12, two)[1]
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
 
 
 @pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix"])
