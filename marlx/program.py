@@ -41,6 +41,12 @@ class Program:
         self.rule = ALGORITHMS[experiment.algorithm_name].load_rule()
         self.plan: Plan = self.trainer(experiment.numbers()).plan
 
+    @property
+    def rows(self) -> int:
+        """Rows of one update: slots x batch x agents."""
+        batch_size: int = self.experiment.training["batch_size"]
+        return (self.plan.rollout_steps + 1) * batch_size * self.environment.spec.n_agents
+
     def trainer(self, numbers: Numbers) -> Trainer:
         """The trainer with these numbers in place of the experiment's."""
         experiment = self.experiment

@@ -57,8 +57,18 @@ _GAME = {
     "agent.last_action": False,
 }
 
+_SHORT = {
+    "training.total_steps": 100_000,
+    "training.buffer_size": 1_024,
+    "training.epsilon_steps": 20_000,
+    "evaluation.interval": 10_000,
+}
+
 HOUSE: dict[str, Overrides] = {
     "matrix_game": _GAME,
     "risk_reward": _GAME,
+    "two_step_game": _SHORT,
+    "k_step_game": _SHORT,
+    "repeated_game": _SHORT,
     "predator_prey": {"training.td_lambda": 0.5, "training.buffer_size": 1_000},
 }

@@ -22,10 +22,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from marlx.types import Metrics
 
 ROWS = "rows"  # mesh axis of the devices that share a batch
+_UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+WIDE_ROWS = 4096  # rows of all seeds of a group together, on a CPU device
 
 
 class Phases(Protocol):
-    """The phases of a run of one seed; pure functions."""
+    """The phases of a run of one seed; pure functions.
+
+    `rows` is how many rows (slots x batch x agents) the largest step of one seed computes.
+    """
+
+    @property
+    def rows(self) -> int: ...
 
     def init(self, key: Any, numbers: Any) -> Any: ...
 
@@ -57,6 +65,13 @@ def choose_layout(seeds: int, devices: int, width: int | None = None, split: int
     return Layout(devices, -(-each // width), width, split)
 
 
+def cpu_width(rows: int) -> int:
+    """Seeds to vmap on a CPU device. Many rows fill its vector units alone, and products with a seed's own weights are
+    slow when batched; steps of few rows gain from company. Measured with `python -m benchmarks seeds`.
+    """
+    return int(np.clip(WIDE_ROWS // rows, 1, 64))
+
+
 def spare_split(seeds: int, devices: int, batch_size: int) -> int:
     """How many devices can share each seed's batches when there are more devices than seeds."""
     return max(n for n in range(1, max(1, devices // seeds) + 1) if batch_size % n == 0)
@@ -85,7 +100,7 @@ class Fleet:
         self.program, self.numbers, self.seeds = program, numbers, list(seeds)
         devices = jax.local_devices()
         if width is None and devices[0].platform == "cpu":
-            width = 1  # batched products with a seed's own weights are slow on CPU
+            width = cpu_width(program.rows)
         self.layout = choose_layout(len(self.seeds), len(devices), width, split)
         used = np.array(devices[: self.layout.devices * split])
         self.mesh = Mesh(used.reshape(-1, split), ("seed", ROWS))
@@ -127,9 +142,13 @@ class Fleet:
             self._train.lower(index, index, state, self.numbers),
             self._record.lower(index, state, self.numbers),
         )
-        # XLA compiles without holding the interpreter, so the phases compile side by side.
+        # XLA compiles without holding the interpreter, so the phases compile side by side. Init runs once and is all
+        # small draws of parameters: optimising it costs more than it saves.
+        cpu = self.mesh.devices.flat[0].platform == "cpu"
+        options = (_UNOPTIMISED if cpu else None, None, None)
         with ThreadPoolExecutor(len(lowered)) as pool:
-            self._init, self._train, self._record = pool.map(lambda phase: phase.compile(), lowered)
+            compiled = pool.map(lambda phase, options: phase.compile(options), lowered, options)
+            self._init, self._train, self._record = compiled
         return time.perf_counter() - started
 
     def init(self) -> Any:

@@ -17,6 +17,7 @@ class _Greedy:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.rows = program.experiment.evaluation["episodes"] * program.environment.spec.n_agents
 
     def init(self, key: Any, numbers: Any) -> Any:
         """A fresh learner; only its shapes are used."""

@@ -107,6 +107,15 @@ def test_numbers_are_an_axis() -> None:
         assert now.size == 0 or (now[0] != before).any()
 
 
+def test_batch_of_one_row_in_one_environment() -> None:
+    """Nothing is squeezed away; every row is learnt from as soon as it is there."""
+    experiment = _small("qmix", "two_step_game", "training.num_envs=1", "training.batch_size=1",
+                        "training.total_steps=200", "evaluation.interval=100", "evaluation.episodes=1")  # fmt: skip
+    result = jax.jit(marlx.make_train(experiment))(jax.random.key(0))
+    assert result.metrics["updates"].tolist() == [50, 100]
+    assert np.isfinite(result.metrics["loss"]).all()
+
+
 def test_plan_of_a_run() -> None:
     lengths = plan(Training(total_steps=10_000, num_envs=8, batch_size=32), Evaluation(interval=4_000), 200)
     assert lengths.steps_per_iteration == 1600 and lengths.warm_up == 3 and lengths.iterations == 7
