@@ -13,7 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmarks named (all without a name), prints tables, and writes JSON if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="|".join(NAMES), help="which to run; all by default")
-    parser.add_argument("--json", type=Path, help="write every table to this file, with versions and hardware")
+    parser.add_argument(
+        "--json", type=Path, default=Path("benchmark.json"), help="tables with versions and hardware (benchmark.json)"
+    )
     parser.add_argument("--quick", action="store_true", help="short measurements, to see that all of it runs")
     options = parser.parse_args(arguments)
     for name in options.names:
@@ -26,8 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
         for table in module.run(quick=options.quick):
             table.show()
             tables.append(table)
-    if options.json:
-        common.write(options.json, tables)
+    common.write(options.json, tables)
+    print(f"written to {options.json}")
     return 0
 
 

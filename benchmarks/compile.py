@@ -26,7 +26,7 @@ print(json.dumps([fleet.compile(), ready - started]))
 
 
 def run(*, quick: bool) -> list[Table]:
-    """Cold, then twice with the cache that the first one left."""
+    """Cold, then with the cache that the first one left (the best of a few)."""
     rows = []
     for label, arguments, seeds in [
         ("QMIX, predator-prey", REFERENCE, 1),
@@ -38,7 +38,7 @@ def run(*, quick: bool) -> list[Table]:
             cached = min(_child(arguments, seeds, cache)[0] for _ in range(1 if quick else 3))
         rows.append((label, seeds, cold, cached, imports))
     columns = ("work", "seeds", "cold s", "cached s", "imports and set-up s")
-    return [Table("Compile time: init with warm-up, a chunk of training, an evaluation", columns, rows)]
+    return [Table("Compile time: init, a chunk of training, a record with its evaluation", columns, rows)]
 
 
 def _child(arguments: tuple[str, ...], seeds: int, cache: str) -> tuple[float, float]:

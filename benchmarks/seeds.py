@@ -2,7 +2,7 @@
 
 import marlx
 from benchmarks.common import GAME, Table
-from benchmarks.throughput import _rate
+from benchmarks.throughput import rate
 from marlx.engine.seeds import Fleet
 from marlx.program import Program
 
@@ -19,13 +19,13 @@ def run(*, quick: bool) -> list[Table]:
         fleet = Fleet(program, experiment.numbers(), range(count), width=width)
         compile_seconds = fleet.compile()
         iterations = max(20, (1_000 if quick else 4_000) // count)
-        rate = _rate(fleet, program, iterations, 3 if quick else 5)
-        alone = alone or rate
+        total = rate(fleet, program, iterations, 3 if quick else 5)
+        alone = alone or total
         layout = fleet.layout
         shape = f"{layout.devices} x {layout.maps} x {layout.width}"
-        updates = rate / program.plan.steps_per_iteration
+        updates = total / program.plan.steps_per_iteration
         rows.append(
-            (count, shape + ("" if width is None else " (given)"), rate, updates, rate / alone, compile_seconds)
+            (count, shape + ("" if width is None else " (given)"), total, updates, total / alone, compile_seconds)
         )
     columns = ("seeds", "devices x maps x width", "steps/s", "updates/s", "against one seed", "compile s")
     return [Table("QMIX on a 3x3 game, 8 environments, one update of 32 a step", columns, rows)]

@@ -9,7 +9,7 @@ import marlx_envs
 
 import marlx
 from benchmarks.common import GAME, REFERENCE, Table, seconds
-from marlx.engine.seeds import Fleet
+from marlx.engine.seeds import ROWS, Fleet
 from marlx.exploration import uniform_available
 from marlx.program import Program
 
@@ -38,7 +38,7 @@ def _environments(repeats: int, steps: int) -> Table:
         environment = marlx_envs.make(name)
         play = jax.jit(partial(_play, environment, count, steps, looks))
         key = jax.random.key(0)
-        time = seconds(lambda play=play, key=key: jax.block_until_ready(play(key)), repeats)
+        time = seconds(partial(_wait, play, key), repeats)
         rows.append((name, count, "yes" if looks else "no", count * steps / time))
     return Table("Environments alone, random play", ("environment", "environments", "observations", "steps/s"), rows)
 
@@ -73,25 +73,29 @@ def _play(environment: Any, count: int, steps: int, looks: bool, key: jax.Array)
 def _training(repeats: int, quick: bool) -> Table:
     rows: list[tuple[str | float | int, ...]] = []
     for label, arguments, all_seeds in [
-        ("QMIX, predator-prey", REFERENCE, (1, 4)),
-        ("VDN, predator-prey", ("vdn", *REFERENCE[1:]), (1, 4)),
-        ("QMIX, 3x3 game, 8 environments", GAME, (1,)),
+        ("QMIX, predator-prey", REFERENCE, ((1, 1), (1, 2), (4, 1))),
+        ("VDN, predator-prey", ("vdn", *REFERENCE[1:]), ((1, 1), (4, 1))),
+        ("QMIX, 3x3 game, 8 environments", GAME, ((1, 1),)),
     ]:
-        for count in all_seeds:
+        for count, split in all_seeds:
+            if split > jax.local_device_count():
+                continue
             experiment = marlx.configure(*arguments)
-            program = Program(experiment)
-            fleet = Fleet(program, experiment.numbers(), range(count))
+            program = Program(experiment, ROWS if split > 1 else None)
+            fleet = Fleet(program, experiment.numbers(), range(count), split=split)
             compile_seconds = fleet.compile()
             iterations = (2 if quick else 8) if "prey" in label else 2000
-            rate = _rate(fleet, program, iterations, repeats)
+            per_second = rate(fleet, program, iterations, repeats)
             layout = fleet.layout
-            shape = f"{layout.devices} x {layout.maps} x {layout.width}"
-            rows.append((label, count, shape, rate, rate / program.plan.steps_per_iteration, compile_seconds))
+            shape = f"{layout.devices} x {layout.maps} x {layout.width}" + (", rows split" if split > 1 else "")
+            rows.append(
+                (label, count, shape, per_second, per_second / program.plan.steps_per_iteration, compile_seconds)
+            )
     columns = ("work", "seeds", "devices x maps x width", "steps/s", "updates/s", "compile s")
     return Table("Training, all seeds together", columns, rows)
 
 
-def _rate(fleet: Fleet, program: Program, iterations: int, repeats: int) -> float:
+def rate(fleet: Fleet, program: Program, iterations: int, repeats: int) -> float:
     """Environment steps/s over all seeds, in the learning phase."""
     first = program.plan.warm_up
     state = fleet.train(0, first, fleet.init())
@@ -119,13 +123,12 @@ def _breakdown(repeats: int) -> Table:
     batch = jax.jit(rollout.batch)(rows)
     key = jax.random.key(1)
     params, target = state.learner.params, state.learner.target
-    target_utilities = jax.jit(method.utilities)(target, batch)[0]
 
     def moved(tree: Any, x: jax.Array) -> Any:
         return jax.tree.map(lambda leaf: leaf + x if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
 
     def learner(x: jax.Array) -> Any:
-        return state.learner._replace(params=moved(params, x))
+        return state.learner._replace(params=moved(params, x), target=moved(target, x))
 
     utility_size = batch.actions.shape[0] * batch.actions.shape[1] * batch.actions.shape[2]
     width, inputs = experiment.agent["hidden_size"], method.agent.input_size
@@ -133,11 +136,10 @@ def _breakdown(repeats: int) -> Table:
     parts: list[tuple[str, Any, float]] = [
         ("rollout of 8 x 200 steps", lambda x: rollout.run(learner(x), state.team, key, x + 0.5, 200)[1].rewards, 0),
         ("batch from packed rows", lambda x: rollout.batch(rows._replace(rewards=rows.rewards + x)).view, 0),
-        ("target utilities", lambda x: method.utilities(moved(target, x), batch)[0], forward),
         (
             "loss and gradient",
-            lambda x: jax.grad(method.loss, has_aux=True)(moved(params, x), target, target_utilities, batch)[0],
-            3 * forward,
+            lambda x: jax.grad(method.loss, has_aux=True)(moved(params, x), moved(target, x), batch)[0],
+            4 * forward,
         ),
         ("  of it utilities, forward", lambda x: method.utilities(moved(params, x), batch)[0], forward),
         (
@@ -149,7 +151,7 @@ def _breakdown(repeats: int) -> Table:
     peak = _peak_flops(repeats)
     found = []
     for name, part, flops in parts:
-        time = seconds(partial(_repeated, jax.jit(partial(_loop, part))), repeats) / 3
+        time = seconds(partial(_wait, jax.jit(partial(_loop, part)), jnp.float32(0)), repeats) / 3
         found.append((name, 1e3 * time, flops / 1e9, 1e3 * flops / peak))
     columns = ("part", "ms", "GFLOP of the agents", f"ms at {peak / 1e9:.0f} GFLOP/s")
     return Table(f"Where an iteration goes (of {plan.steps_per_iteration:,} steps; one seed)", columns, found)
@@ -159,14 +161,15 @@ def _loop(part: Any, x: jax.Array) -> jax.Array:
     """The part three times in a row, each depending on the one before, so that nothing is hoisted or reused."""
 
     def body(x: jax.Array, _: None) -> tuple[jax.Array, None]:
-        total = sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(part(x)))
+        leaves = jax.tree.leaves(part(x))
+        total = sum((jnp.sum(leaf.astype(jnp.float32)) for leaf in leaves), jnp.float32(0))
         return 1e-20 * total, None
 
     return jax.lax.scan(body, x, None, length=3)[0]
 
 
-def _repeated(program: Any) -> None:
-    jax.block_until_ready(program(jnp.float32(0)))
+def _wait(program: Any, argument: jax.Array) -> None:
+    jax.block_until_ready(program(argument))
 
 
 def _peak_flops(repeats: int) -> float:

@@ -1,4 +1,4 @@
-"""Individual utilities Q_i(tau_i, .): one network shared by all agents (specs, 1.2).
+"""Individual utilities Q_i(tau_i, .): one network shared by all agents.
 
 Inputs are the observation and, as options, one-hot last action (zeros at an episode's first slot) and one-hot agent
 id. `unroll` serves learning (T slots) and acting (one slot) alike.
@@ -47,11 +47,11 @@ class _Network(nn.Module):
 
     def _gru_params(self, width: int, fan_in: int) -> gru.GRUParams:
         if self.options.initialiser == "orthogonal":
-            kernel, bias = nn.initializers.orthogonal(), nn.initializers.zeros
-            encoder_kernel, encoder_bias = kernel, bias
+            encoder_kernel = kernel = initialisers.orthogonal
+            encoder_bias = bias = nn.initializers.zeros
         else:
-            kernel = bias = initialisers.bounded(width)
             encoder_kernel = encoder_bias = initialisers.bounded(fan_in)
+            kernel = bias = initialisers.bounded(width)
         return gru.GRUParams(
             encoder_kernel=self.param("encoder_kernel", encoder_kernel, (width, fan_in)),
             encoder_bias=self.param("encoder_bias", encoder_bias, (width,)),

@@ -8,7 +8,7 @@ environment; the method's own; the user's.
 
 import tomllib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import marlx_envs
@@ -17,7 +17,7 @@ from marlx_envs.options import Option, UsageError, check, options_of, shown, unk
 
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
-from marlx.algorithms.profiles import HOUSE, PROFILES
+from marlx.algorithms.profiles import PROFILES, training_numbers
 from marlx.engine.trainer import plan
 from marlx.settings import Evaluation, Training
 
@@ -36,6 +36,7 @@ class Experiment:
     algorithm: Mapping[str, Any]
     training: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    overrides: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the user's own
 
     def section(self, name: str) -> Mapping[str, Any]:
         """The values of one section."""
@@ -62,9 +63,8 @@ class Experiment:
         return {"environment": self.make_environment().params, **found}
 
     def replace(self, *overrides: str | Mapping[str, Any]) -> "Experiment":
-        """The same experiment with some values changed, checked again."""
-        mine = {f"{s}.{k}": v for s in SECTIONS for k, v in self.section(s).items()}
-        return _resolve(self.algorithm_name, self.environment_name, {}, {**mine, **parse(overrides)})
+        """The experiment that `configure` makes of the same overrides and these."""
+        return configure(self.algorithm_name, self.environment_name, self.overrides, *overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Names and sections as plain data."""
@@ -85,7 +85,7 @@ def configure(algorithm: str, environment: str, *overrides: str | Mapping[str, A
     profile = user.get("algorithm.profile", method.composition.get("profile", "house"))
     if not isinstance(profile, str) or profile not in PROFILES:
         raise unknown("value of algorithm.profile", profile, PROFILES)
-    numbers = HOUSE.get(environment, {}) if profile == "house" else PROFILES[profile]
+    numbers = training_numbers(profile, algorithm, environment)
     composition = {f"algorithm.{name}": value for name, value in method.composition.items()}
     defaults = {**numbers, **composition, **method.defaults, **method.environments.get(environment, {})}
     return _resolve(algorithm, environment, defaults, user)
@@ -178,7 +178,9 @@ def _resolve(algorithm: str, environment: str, defaults: Mapping[str, Any], user
                 raise unknown(f"field of [{section}]", name, options)
         values = {**_defaults(section, algorithm, environment, given), **given}
         resolved[section] = {name: check(options[name], value, f"{section}.{name}") for name, value in values.items()}
-    experiment = Experiment(algorithm, environment, **resolved)
+    factory = marlx_envs.ENVIRONMENTS[environment].load()
+    resolved["environment"] = factory.self_contained(resolved["environment"])
+    experiment = Experiment(algorithm, environment, **resolved, overrides=dict(user))
     _check_together(experiment)
     return experiment
 

@@ -1,4 +1,4 @@
-"""Behaviour policies over available actions, and the schedule of epsilon (specs, 1.3).
+"""Behaviour policies over available actions, and the schedule of epsilon.
 
 The samplers draw one uniform number for each decision, which is all the randomness they need. The same policies as
 `distrax` distributions are in `policy`, for probabilities, entropies and tests.

@@ -1,6 +1,7 @@
 """Initialisers by name. `torch_like` is what the papers' code ran: weights and biases uniform in +-1/sqrt(fan_in)."""
 
 import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,18 @@ def bounded(fan_in: int) -> Any:
     """Uniform in +-1/sqrt(fan_in), for weights and biases alike."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jax.numpy.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def orthogonal(key: Any, shape: tuple[int, ...], dtype: Any = jax.numpy.float32) -> jax.Array:
+    """Orthogonal in the last two axes, for each index of the axes before them (the gates of a recurrent unit)."""
+    rule = nn.initializers.orthogonal()
+    for size in shape[:-2]:
+        rule = partial(_stacked, rule, size)
+    return rule(key, shape[-2:] if len(shape) < 3 else shape, dtype)
+
+
+def _stacked(rule: Any, size: int, key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    return jax.vmap(lambda key: rule(key, shape[1:], dtype))(jax.random.split(key, size))
 
 
 def linear(features: int, fan_in: int, scheme: str = "torch_like", name: str | None = None, bias: bool = True) -> Any:

@@ -1,4 +1,4 @@
-"""The learning step: masked means, optimisers as the papers' code has them, clipping, target sync (specs, 1.5)."""
+"""The learning step: masked means, optimisers as the papers' code has them, clipping, target sync."""
 
 from typing import Any
 

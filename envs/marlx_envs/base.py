@@ -6,6 +6,7 @@ seeds of one compiled program is in `params`, the last argument of every functio
 """
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,11 @@ class Spec:
 
 class Environment(abc.ABC):
     """One team in one environment. Subclasses are frozen dataclasses of options (`marlx_envs.options`)."""
+
+    @classmethod
+    def self_contained(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options that no longer lean on files: what a run records of them is enough to make the environment again."""
+        return dict(options)
 
     @property
     @abc.abstractmethod

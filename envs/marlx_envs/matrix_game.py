@@ -1,5 +1,6 @@
 """Payoff games: one joint decision, or the same (or another) one repeated, with any payoff tensor for 2 to N agents."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ Entry(
     options={"repeats": 10},
 )
 
+RECORDED_ENTRIES = 100_000
 RULE_OPTIONS = ("n_agents", "n_actions", "w", "needed", "win", "lose", "diagonal", "miss")
 
 
@@ -65,6 +67,16 @@ class MatrixGame(TabularEnvironment):
         self.tables  # noqa: B018  (mistakes in the payoff show here, not at first use)
         if not isinstance(self.payoff, str | Path):  # tuples, so that the environment can be hashed
             object.__setattr__(self, "payoff", _frozen(getattr(self.payoff, "tolist", lambda: self.payoff)()))
+
+    @classmethod
+    def self_contained(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """With the numbers of a payoff file in place of its name, up to 100,000 of them; a larger file stays a name."""
+        payoff = options["payoff"]
+        if isinstance(payoff, str | Path) and payoff not in PAYOFFS:
+            payoff = read_payoff(payoff)
+            if payoff.size <= RECORDED_ENTRIES:
+                return {**options, "payoff": payoff.tolist()}
+        return dict(options)
 
     @cached_property
     def tables(self) -> Tables:

@@ -1,4 +1,4 @@
-"""Published sets of training numbers by name (specs, 1.6), and this project's own for each environment.
+"""Sets of training numbers of published code by name, and this project's own for each environment.
 
 `algorithm.profile=NAME` takes one as a whole; without it a run has the defaults of `marlx.settings.Training`, then
 `HOUSE[environment]`, then what the method itself asks for. The user's own values win over all of them.
@@ -32,20 +32,20 @@ PROFILES: dict[str, Overrides] = {
         "training.num_envs": 8,
         "training.epsilon_steps": 100_000,
         "training.td_lambda": 0.6,
+        "training.loss_scale": 0.5,
     },
 }
-PROFILES["wqmix"] = PROFILES["pymarl"]
-PROFILES["mrvf"] = PROFILES["pymarl"]
-PROFILES["resq"] = {
-    **PROFILES["pymarl"],
-    "training.learning_rate": 1e-3,
-    "training.epsilon_steps": 100_000,
-    "training.td_lambda": 0.6,
+
+# What a profile's code sets differently for a method or an environment.
+_EXCEPTIONS: dict[tuple[str, str], Overrides] = {
+    ("pymarl2", "iql"): {"training.learning_rate": 5e-4, "training.batch_size": 32, "training.td_lambda": 0.0},
+    ("pymarl2", "predator_prey"): {
+        "training.buffer_size": 1_000,
+        "training.td_lambda": 0.5,
+        "agent.agent_id": False,
+    },
+    ("pymarl2", "matrix_game"): {"agent.last_action": False},
 }
-PROFILES["na2q"] = PROFILES["pymarl"]
-PROFILES["remix"] = {**PROFILES["pymarl2"], "training.buffer_size": 10_000, "training.epsilon_start": 0.995}
-PROFILES["pow"] = {**PROFILES["pymarl2"], "training.epsilon_steps": 500_000}
-PROFILES["nm"] = PROFILES["pymarl2"]
 
 _GAME = {
     "training.num_envs": 32,
@@ -70,5 +70,16 @@ HOUSE: dict[str, Overrides] = {
     "two_step_game": _SHORT,
     "k_step_game": _SHORT,
     "repeated_game": _SHORT,
+    "two_state_game": _SHORT,
     "predator_prey": {"training.td_lambda": 0.5, "training.buffer_size": 1_000},
 }
+
+
+def training_numbers(profile: str, algorithm: str, environment: str) -> Overrides:
+    """What a profile asks for, for a method in an environment. Sources: the repositories pymarl and pymarl2."""
+    if profile == "house":
+        return HOUSE.get(environment, {})
+    found = dict(PROFILES[profile])
+    for name in (environment, algorithm):
+        found |= _EXCEPTIONS.get((profile, name), {})
+    return found

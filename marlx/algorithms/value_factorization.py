@@ -2,7 +2,7 @@
 
     L = 1/M sum_t m_t w_t (Q_tot(s_t, u_t) - y_t)^2
 
-with y from target copies of agent and mixer, selection by the live agent (double-Q), and w a constant (specs, 2.1-2.3).
+with y from target copies of agent and mixer, selection by the live agent (double-Q), and w a constant.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from marlx_envs.base import Spec
 from marlx_envs.options import Option, choice, options_of
 
-from marlx import exploration, targets, weightings
+from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions
 from marlx.algorithms.profiles import PROFILES
 from marlx.losses import masked_mean, optimiser, over_devices, where_tree
@@ -24,6 +24,7 @@ from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
+from marlx.weightings import WEIGHTINGS
 
 TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda")
 
@@ -34,7 +35,7 @@ class Composition:
 
     profile: str = choice("house", "published set of training numbers to start from", tuple(PROFILES))
     mixer: str = choice("qmix", "how utilities become a joint value", tuple(MIXERS))
-    weighting: str = choice("uniform", "weights of the squared errors", ("uniform",))
+    weighting: str = choice("uniform", "weights of the squared errors", tuple(WEIGHTINGS))
     target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
     exploration: str = choice(
         "decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS)
@@ -118,8 +119,7 @@ class ValueFactorization:
         self, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
-        target_utilities = self.utilities(state.target, batch)[0]
-        shares = jax.grad(self.loss, has_aux=True)(state.params, state.target, target_utilities, batch)
+        shares = jax.grad(self.loss, has_aux=True)(state.params, state.target, batch)
         gradients, metrics = over_devices(shares, self.axis)
         updates, optimiser_state = self._optimiser.update(gradients, state.optimiser, state.params)
         params = jax.tree.map(jnp.add, state.params, updates)
@@ -142,9 +142,7 @@ class ValueFactorization:
         memory = self.agent.initial_memory(batch.actions.shape[1])
         return self.agent.unroll(params["agent"], memory, batch.view)
 
-    def loss(
-        self, params: Params, target: Params, target_utilities: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, Metrics]:
+    def loss(self, params: Params, target: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
         """The loss above; gradient reaches agent and mixer through Q_tot(s, u) only."""
         utilities, memories = self.utilities(params, batch)
         available = batch.view.available
@@ -152,12 +150,12 @@ class ValueFactorization:
         greedy = exploration.greedy(jax.lax.stop_gradient(utilities), available)
         context = Context(take(utilities, greedy), batch.actions, memories, batch.view.observation)
         joint = self._mix(params, *jax.tree.map(lambda x: x[:-1], (chosen, batch.view.state, context)))
-        y = self._targets(target, target_utilities, greedy, memories, batch)
+        y = self._targets(target, greedy, batch)
         error = joint - y
         valid = batch.valid[..., None]
-        weights = jax.lax.stop_gradient(getattr(weightings, self.composition.weighting)(joint, y))
+        weights = jax.lax.stop_gradient(WEIGHTINGS[self.composition.weighting](joint, y))
         mean = partial(masked_mean, mask=valid, axis=self.axis)
-        loss = mean(weights * error**2)
+        loss = self.training.loss_scale * mean(weights * error**2)
         metrics = {
             "loss": loss,
             "joint_value": mean(joint),
@@ -171,11 +169,10 @@ class ValueFactorization:
         values = self.mixer.apply(params["mixer"], utilities, state, context)
         return values.reshape(*utilities.shape[:2], -1)
 
-    def _targets(
-        self, target: Params, utilities: jax.Array, greedy: jax.Array, memories: jax.Array, batch: Batch
-    ) -> jax.Array:
+    def _targets(self, target: Params, greedy: jax.Array, batch: Batch) -> jax.Array:
         """y [T B G] from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed."""
         training = self.training
+        utilities, memories = self.utilities(target, batch)
 
         def value_at(actions: jax.Array) -> jax.Array:
             best = jnp.where(batch.view.available, utilities, -jnp.inf).max(-1)

@@ -3,8 +3,10 @@
     fleet = Fleet(program, numbers, seeds=range(64))
     state, metrics = fleet.record(end, fleet.train(first, count, fleet.init()))
 
-Seed i has the key fold_in(key(base_seed), i) wherever it runs. Seeds are padded to devices x maps x width; the padding
-repeats the last seed and is cut from every result. Inside, one mesh axis `seed`, no collectives, state donated.
+Seed i has the key fold_in(key(base_seed), i) wherever it runs. Between runs of one width its results are the same to
+the bit; at another width batched products round differently. Seeds are padded to devices x maps x width; the padding
+repeats the last seed and is cut from every result. State is donated; seeds never communicate, only devices that share
+the rows of one seed's batches do.
 """
 
 import time
@@ -61,8 +63,8 @@ def choose_layout(seeds: int, devices: int, width: int | None = None, split: int
     """Spread seeds evenly over the devices, then groups of at most `width` (None: all of a device at once)."""
     devices = min(devices // split, seeds)
     each = -(-seeds // devices)
-    width = min(width or each, each)
-    return Layout(devices, -(-each // width), width, split)
+    maps = -(-each // min(width or each, each))
+    return Layout(devices, maps, -(-each // maps), split)
 
 
 def cpu_width(rows: int) -> int:

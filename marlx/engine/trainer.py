@@ -11,12 +11,15 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Environment
+from marlx_envs.options import UsageError
 
 from marlx.engine import replay
 from marlx.engine.rollout import Rollout, Team
 from marlx.exploration import linear_schedule
 from marlx.settings import Evaluation, Training
 from marlx.types import Algorithm, Metrics, Progress
+
+MOST_EVALUATIONS = 100_000
 
 
 class Stream:
@@ -55,7 +58,10 @@ def plan(training: Training, evaluation: Evaluation, episode_limit: int) -> Plan
     per_iteration = steps * training.num_envs
     iterations = -(-training.total_steps // per_iteration)
     warm_up = -(-training.batch_size // training.num_envs) - 1
-    due = range(evaluation.interval, training.total_steps, evaluation.interval) if evaluation.interval else range(0)
+    interval = max(evaluation.interval, per_iteration)  # at most one after each iteration
+    due = range(interval, training.total_steps, interval) if evaluation.interval else range(0)
+    if len(due) > MOST_EVALUATIONS:
+        raise UsageError(f"evaluation.interval gives {len(due):,} evaluations; raise it, at most {MOST_EVALUATIONS:,}")
     points = {max(warm_up + 1, -(-steps_due // per_iteration)) for steps_due in due} | {iterations}
     return Plan(
         rollout_steps=steps,
@@ -100,7 +106,7 @@ class Trainer:
         zero = jnp.int32(0)
         state = SeedState(key, learner, team, empty, zero, zero, zero, {})
         measured = jax.eval_shape(lambda state: self._update(zero, state, learner)[1], state)
-        counted = dict.fromkeys(("updates", "ended", "returns"), jnp.float32(0))
+        counted = {"updates": zero, "ended": zero, "returns": jnp.float32(0)}
         return state._replace(totals={**_zeros(measured), **counted})
 
     def train(self, first: jax.Array, count: jax.Array, state: SeedState) -> SeedState:
@@ -152,7 +158,7 @@ class Trainer:
             episodes=state.episodes + episodes.ended.sum(dtype=jnp.int32),
             totals=_added(
                 state.totals,
-                ended=episodes.ended.sum(dtype=jnp.float32),
+                ended=episodes.ended.sum(dtype=jnp.int32),
                 returns=jnp.where(episodes.ended, episodes.returns, 0.0).sum(),
             ),
         )
@@ -166,7 +172,7 @@ class Trainer:
             learner, totals = carry
             seed = state._replace(updates=state.updates + step)
             learner, metrics = self._update(index * each + step, seed, learner)
-            return learner, _added(totals, updates=jnp.float32(1), **metrics)
+            return learner, _added(totals, updates=jnp.int32(1), **metrics)
 
         learner, totals = jax.lax.fori_loop(0, rounds, update, (state.learner, state.totals))
         return state._replace(learner=learner, totals=totals, updates=state.updates + rounds)

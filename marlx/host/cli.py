@@ -92,9 +92,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="N", default="8", help="number of seeds, or ids as 64:128 (default 8)")
     parser.add_argument("--out", metavar="DIR", help="run directory (default: runs/ALGORITHM-ENVIRONMENT-NUMBER)")
     parser.add_argument("--base-seed", metavar="N", default="0", help="what all seeds derive from (default 0)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in DIR; a finished one stays as it is"
-    )
+    parser.add_argument("--resume", action="store_true", help="if DIR holds this run, finished: leave it as it is")
     parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
     parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
     parser.add_argument(
@@ -159,8 +157,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from marlx.host.results import load_run
     from marlx.host.summary import show_evaluation
 
+    backend.prepare(backend.cores())
     run = load_run(arguments.run)
-    backend.prepare(len(run.seeds))
     show_evaluation(run, run.evaluate(episodes), episodes or run.experiment.evaluation["episodes"])
     return 0
 

@@ -57,7 +57,7 @@ def claim(out: str | Path | None, name: str) -> Path:
     with disk("read", path):
         found = next(path.iterdir(), None)
     if holds_run(path):
-        raise UsageError(f"{path} holds another run; choose another --out, or --resume to go on with that run")
+        raise UsageError(f"{path} holds another run; choose another --out")
     if found is not None:
         raise UsageError(f"{path} is not empty (it has {shown(found.name)}); choose another --out")
     return path

@@ -17,7 +17,7 @@ class _Greedy:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.rows = program.experiment.evaluation["episodes"] * program.environment.spec.n_agents
+        self.rows = program.rows
 
     def init(self, key: Any, numbers: Any) -> Any:
         """A fresh learner; only its shapes are used."""
@@ -46,7 +46,13 @@ def evaluate(run: Run, episodes: int | None = None) -> dict[str, Any]:
     """See `Run.evaluate`."""
     experiment = run.experiment if episodes is None else run.experiment.replace({"evaluation.episodes": episodes})
     program = Program(experiment)
-    fleet = Fleet(_Greedy(program), experiment.numbers(), run.seeds, base_seed=run.record["base_seed"])
+    fleet = Fleet(_Greedy(program), experiment.numbers(), run.seeds, run.record["base_seed"], _width(run))
     padding = fleet.layout.padded - len(run.seeds)
     params = jax.tree.map(lambda x: jnp.concatenate([x, *[x[-1:]] * padding]), run.params)
     return fleet.record(program.plan.iterations, (fleet.keys, params))[1]
+
+
+def _width(run: Run) -> int | None:
+    """The width that the run was trained with, so that batched products round as they did then."""
+    width = run.record.get("layout", {}).get("width")
+    return width if isinstance(width, int) and width > 0 else None

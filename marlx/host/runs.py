@@ -4,6 +4,8 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from marlx.analysis.statistics import interval, iqm
 from marlx.engine.seeds import ROWS, Fleet, spare_split
 from marlx.experiment import Experiment
 from marlx.host import backend, directory, parameters, provenance, seed_ids
-from marlx.host.files import check_space, write_toml
+from marlx.host.files import DiskError, check_space, write_toml
 from marlx.host.loop import Position, Record, advance
 from marlx.host.metrics import Recorder
 from marlx.host.progress import Reporter
@@ -44,7 +46,7 @@ def train(
 
     Args:
         seeds: how many (0 .. n-1), or their ids, or a text such as "64:128". A seed's result depends on its id and on
-            `base_seed` alone.
+            `base_seed`; at another width it differs in rounding.
         out: an empty or new directory; None takes the first free runs/ALGORITHM-ENVIRONMENT-1, -2, ...
         resume: a finished run in `out` is returned as it is.
         wandb: "offline" or "online" logs means over seeds to Weights & Biases.
@@ -161,19 +163,28 @@ class _Session:
         recorder = Recorder(self.path, self.ids)
         began = time.monotonic()
         position = start = self._start()
-        with report:
-            for position in advance(self.fleet, self.plan.evaluations, start):
-                if position.record is not None:
-                    recorder.add(position.recorded - 1, position.record)
-                    self._tell(position.record, report, tracker)
-                report.update(position.iteration * self.plan.steps_per_iteration, self._steps(position))
-                if stop.number is not None and position.iteration < self.plan.iterations:
-                    break
-        parameters.save(self.path, self.fleet.cut(position.state.learner.params))
+        try:
+            with report:
+                for position in advance(self.fleet, self.plan.evaluations, start):
+                    if position.record is not None:
+                        recorder.add(position.recorded - 1, position.record)
+                        self._tell(position.record, report, tracker)
+                    report.update(position.iteration * self.plan.steps_per_iteration, self._steps(position))
+                    if stop.number is not None and position.iteration < self.plan.iterations:
+                        break
+        except DiskError:
+            for keep in (self._save, partial(self._conclude, seconds=time.monotonic() - began)):
+                with suppress(DiskError):  # what still fits is kept
+                    keep(position)
+            raise
+        self._save(position)
         recorder.merge()
         self._conclude(position, time.monotonic() - began)
         if stop.number is not None and position.iteration < self.plan.iterations:
             raise Interrupted(self._farewell(), stop.number)
+
+    def _save(self, position: Position) -> None:
+        parameters.save(self.path, self.fleet.cut(position.state.learner.params))
 
     def _start(self) -> Position:
         """The first position: all seeds before their first step."""

@@ -169,10 +169,7 @@ def test_masked_slots_and_values_after_the_end_do_not_move_loss_or_gradient() ->
     batch = rollout.batch(rows)
 
     def loss_and_gradient(batch: Batch) -> tuple[jax.Array, Any]:
-        target_utilities = method.utilities(learner.target, batch)[0]
-        (loss, _), gradient = jax.value_and_grad(method.loss, has_aux=True)(
-            learner.params, learner.target, target_utilities, batch
-        )
+        (loss, _), gradient = jax.value_and_grad(method.loss, has_aux=True)(learner.params, learner.target, batch)
         return loss, gradient
 
     noise = 100 * jax.random.normal(jax.random.key(9), batch.rewards.shape)

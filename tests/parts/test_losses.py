@@ -15,7 +15,7 @@ def test_masked_mean_ignores_what_is_masked() -> None:
 
 
 def test_masked_mean_over_agents_divides_by_all_of_them() -> None:
-    """specs 2.1: qc = [0, 3], y = 1, one step: ((0-1)^2 + (3-1)^2) / 2 = 2.5, not 5."""
+    """qc = [0, 3], y = 1, one step: ((0-1)^2 + (3-1)^2) / 2 = 2.5, not 5."""
     error = jnp.array([[[0.0, 3.0]]]) - 1.0
     assert losses.masked_mean(error**2, jnp.ones((1, 1, 1), bool)) == 2.5
 

@@ -1,4 +1,4 @@
-"""Mixers: the hand-checked numbers of specs 2.1-2.3, and properties that hold for every mixer of the registry."""
+"""Mixers: the hand-checked numbers from the specification, and properties that hold for every mixer of the registry."""
 
 import jax
 import jax.numpy as jnp

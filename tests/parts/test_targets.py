@@ -1,4 +1,4 @@
-"""Targets: the hand-checked numbers of specs 1.8, and the recursion against its definition."""
+"""Targets: the hand-checked numbers from the specification, and the recursion against its definition."""
 
 import jax
 import jax.numpy as jnp
