@@ -1,4 +1,4 @@
-"""`make demo`: monotonic methods on a payoff whose best cell is surrounded by punishment, over many seeds."""
+"""`make demo`: baseline methods on a payoff whose best cell is surrounded by punishment, over many seeds."""
 
 from pathlib import Path
 

@@ -6,6 +6,8 @@ the share of seeds whose greedy joint action is a best one, where the others end
 
 import argparse
 import collections
+import datetime
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 METHODS = ("iql", "vdn", "qmix")
+# Ideal monotonic projection under uniform data: least squares over all tables that are monotone in some strict order of
+# each agent's actions (definition: paper MRVF, appendix B.2; values by isotonic regression on every order).
+IDEAL = {"resq79": ((-8.0, -8.0, -8.0), (-8.0, 0.0, 0.0), (-8.0, 0.0, 7.9))}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -78,6 +83,9 @@ def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, pi
             f"{outcome.seconds:.0f}",
         )
     Console().print(table)
+    if payoff in IDEAL and "qmix" in outcomes:
+        gap = np.abs(outcomes["qmix"].table - np.asarray(IDEAL[payoff]))
+        Console().print(f"qmix, mean table against the ideal monotonic projection: at most {gap.max():.2f} apart")
     if picture and truth.ndim == 2:
         picture.parent.mkdir(parents=True, exist_ok=True)
         tables = {name: outcome.table for name, outcome in outcomes.items()}
@@ -97,6 +105,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     outcomes = {m: study(m, options.payoff, options.seeds, options.steps) for m in options.methods}
     report(options.payoff, outcomes, options.seeds, options.steps, options.out / f"payoff_{options.payoff}.png")
+    from marlx.host import provenance
+
+    record = {
+        "command": f"python -m experiments.payoff --payoff {options.payoff} --methods {' '.join(options.methods)} "
+        f"--seeds {options.seeds} --steps {options.steps}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "methods": {name: {**o._asdict(), "table": o.table.round(4).tolist()} for name, o in outcomes.items()},
+    }
+    path = options.out / f"payoff_{options.payoff}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

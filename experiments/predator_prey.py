@@ -4,6 +4,8 @@ One run for each method and punishment, its seeds side by side, then one table a
 """
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out / f"{name}.png", dpi=200
     )
     pd.concat(frames, ignore_index=True).to_parquet(options.out / f"{name}.parquet", index=False)
+    records = {
+        f"{method}, p = {penalty:g}": {"command": " ".join(sys.orig_argv[1:]), **record}
+        for method, penalty, _, record in rows
+    }
+    (options.out / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     table = Table("method", "punishment", "greedy return, mean", "each seed", "steps/s, all seeds", "minutes")
     for method, penalty, last, record in rows:
         table.add_row(

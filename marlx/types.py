@@ -50,7 +50,7 @@ class Progress(NamedTuple):
 class Algorithm(NamedTuple):
     """A method, as pure functions; the engine, the seed axis and the host know nothing else about it."""
 
-    init: Callable[[chex.PRNGKey], Any]  # -> learner state
+    init: Callable[[chex.PRNGKey], Any]  # -> learner state, a NamedTuple with a field `params`: what acting depends on
     initial_carry: Callable[[int], Any]  # number of environments -> memory of the acting team
     act: Callable[[Any, Any, View, chex.PRNGKey, jax.Array], tuple[Any, jax.Array]]
     # (learner state, carry, view [E], key, epsilon) -> carry, actions int32 [E N]

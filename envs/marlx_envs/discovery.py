@@ -48,7 +48,7 @@ E = TypeVar("E", bound=Declared)
 
 
 class Registry(Mapping[str, E], Generic[E]):
-    """Names to entries, in alphabetical order; `register` adds the user's own.
+    """Names to entries, in alphabetical order; `register` adds the user's own at the end.
 
     Args:
         package: the package whose modules' source is read, e.g. "marlx_envs".

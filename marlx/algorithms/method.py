@@ -14,7 +14,7 @@ class Method:
         composition: values of fields of section `algorithm` that make the method ("mixer": "qmix", ...).
         defaults: "section.name" -> value, what the method asks for everywhere.
         environments: the same for one environment, by its name.
-        rule: module of `marlx.algorithms` with `options(composition)` and `build(...)`; or a full module name.
+        rule: module of `marlx.algorithms` with `options`, `defaults` and `build`; or a full module name.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""What is made of results: statistics over seeds, and pictures. Knows tables and arrays, nothing of training."""
+"""What is made of results: statistics over seeds, and pictures. Knows nothing of files."""
