@@ -25,7 +25,7 @@ from marlx.types import Metrics
 
 ROWS = "rows"  # mesh axis of the devices that share a batch
 _UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-WIDE_ROWS = 4096  # rows of all seeds of a group together, on a CPU device
+WIDE_ROWS = 1024  # rows of all seeds of a group together, on a CPU device
 
 
 class Phases(Protocol):
