@@ -69,11 +69,13 @@ def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
     assert difference(run, experiment(), [0, 1], 0) == "environment.payoff is [[1, 2.5], [0, -1]] there, not 'resq79'"
 
 
-def test_a_payoff_file_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_outlives_its_payoff_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.csv").write_text("1,2\n3,4\n")
     brought = experiment("environment.payoff=mine.csv")
-    assert plain(brought)["environment"]["payoff"] == str(tmp_path / "mine.csv")
+    Path("mine.csv").unlink()
+    assert plain(brought)["environment"]["payoff"] == [[1, 2], [3, 4]]
+    assert brought.make_environment().spec.return_max == 4
 
 
 def test_parameters_repeat_the_last_evaluation(finished: Path) -> None:
