@@ -121,8 +121,14 @@ class Fleet:
         def on_device(*arguments: Any) -> Any:
             *common, state, numbers = arguments
 
+            def one(state: Any) -> Any:
+                return phase(*common, state, numbers)
+
             def group(state: Any) -> Any:
-                return jax.vmap(lambda state: phase(*common, state, numbers))(state)
+                if width > 1:
+                    return jax.vmap(one)(state)
+                # An axis of one would make every product a batched one, which is slower on CPU.
+                return jax.tree.map(lambda x: x[None], one(jax.tree.map(lambda x: x[0], state)))
 
             if maps == 1:
                 return group(state)
@@ -136,11 +142,11 @@ class Fleet:
         """Compiles all phases ahead of time; returns the seconds it took."""
         started = time.perf_counter()
         index = jax.ShapeDtypeStruct((), jnp.int32)
-        state = jax.eval_shape(self._init, self.keys, self.numbers)
+        init = self._init.lower(self.keys, self.numbers)
         sharding = NamedSharding(self.mesh, PartitionSpec("seed"))
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), init.out_info)
         lowered = (
-            self._init.lower(self.keys, self.numbers),
+            init,
             self._train.lower(index, index, state, self.numbers),
             self._record.lower(index, state, self.numbers),
         )
