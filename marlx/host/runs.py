@@ -70,9 +70,9 @@ def train(
     if resume and out is not None and directory.holds_run(directory.locate(out)):
         return _resumed(load_run(out), experiment, ids, base_seed)
     backend.prepare(backend.cores() if split_rows else len(ids), cache)
-    session = _Session(experiment, ids, base_seed, width, split_rows)
+    work = _Training(experiment, ids, base_seed, width, split_rows)
     path = directory.claim(out, f"{experiment.algorithm_name}-{experiment.environment_name}")
-    return session.run(path, wandb, progress)
+    return work.run(path, wandb, progress)
 
 
 def _resumed(run: Run, experiment: Experiment, ids: list[int], base_seed: int) -> Run:
@@ -85,7 +85,7 @@ def _resumed(run: Run, experiment: Experiment, ids: list[int], base_seed: int) -
     return run
 
 
-class _Session:
+class _Training:
     """One process at work on one run directory."""
 
     path: Path

@@ -60,9 +60,9 @@ def test_experiment_toml_repeats_the_run(finished: Path) -> None:
 
 def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
     brought = experiment("environment.payoff=[[1, 2.5], [0, -1]]")
-    session = runs._Session(brought, [0, 1], 0, None, split_rows=False)
-    session.path = directory.claim(tmp_path / "run", "x")
-    session._write_head()
+    work = runs._Training(brought, [0, 1], 0, None, split_rows=False)
+    work.path = directory.claim(tmp_path / "run", "x")
+    work._write_head()
     run = marlx.load_run(tmp_path / "run")
     assert run.experiment.environment["payoff"] == [[1, 2.5], [0, -1]]
     assert difference(run, brought, [0, 1], 0) is None
