@@ -8,12 +8,12 @@ environment; the method's own; the user's.
 
 import tomllib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import marlx_envs
 import numpy as np
-from marlx_envs.options import Option, UsageError, check, options_of, shown, unknown
+from marlx_envs.options import Option, UsageError, check, defaults_of, options_of, shown, unknown
 
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
@@ -151,17 +151,13 @@ def _defaults(section: str, algorithm: str, environment: str, values: Mapping[st
         return ALGORITHMS[algorithm].load_rule().defaults(_names(values))
     if section == "environment":
         entry = marlx_envs.ENVIRONMENTS[environment]
-        return {**_field_defaults(entry.load()), **entry.options}
-    return _field_defaults(_CLASSES[section])
+        return {**defaults_of(entry.load()), **entry.options}
+    return defaults_of(_CLASSES[section])
 
 
 def _names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values that can name a part; `check` speaks about the others."""
     return {name: value for name, value in values.items() if isinstance(value, Hashable)}
-
-
-def _field_defaults(part: type) -> dict[str, Any]:
-    return {f.name: f.default for f in fields(part) if "option" in f.metadata}
 
 
 def _resolve(algorithm: str, environment: str, defaults: Mapping[str, Any], user: Mapping[str, Any]) -> Experiment:
@@ -180,7 +176,9 @@ def _resolve(algorithm: str, environment: str, defaults: Mapping[str, Any], user
         resolved[section] = {name: check(options[name], value, f"{section}.{name}") for name, value in values.items()}
     factory = marlx_envs.ENVIRONMENTS[environment].load()
     resolved["environment"] = factory.self_contained(resolved["environment"])
-    experiment = Experiment(algorithm, environment, **resolved, overrides=dict(user))
+    places = {name: name.partition(".") for name in user}
+    mine = {name: resolved[section][field] for name, (section, _, field) in places.items()}  # files read, types settled
+    experiment = Experiment(algorithm, environment, **resolved, overrides=mine)
     _check_together(experiment)
     return experiment
 

@@ -43,6 +43,7 @@ def test_a_payoff_file_becomes_part_of_the_experiment(tmp_path: Path) -> None:
     file.write_text("1,2\n3,4\n")
     experiment = marlx.configure("vdn", "matrix_game", f"environment.payoff={file}")
     file.unlink()
+    assert experiment.replace("training.gamma=0.5").environment == experiment.environment
     again = from_dict(experiment.to_dict())
     np.testing.assert_array_equal(again.make_environment().params["rewards"][0], [[1, 2], [3, 4]])
 

@@ -71,6 +71,16 @@ def options_of(part: Any) -> dict[str, Option]:
     return {f.name: f.metadata["option"] for f in dataclasses.fields(part) if "option" in f.metadata}
 
 
+def defaults_of(part: Any) -> dict[str, Any]:
+    """The default of each option of a dataclass."""
+    return {f.name: f.default for f in dataclasses.fields(part) if "option" in f.metadata}
+
+
+def chosen(part: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that are options of `part`."""
+    return {name: value for name, value in values.items() if name in options_of(part)}
+
+
 def numbers_of(part: Any) -> dict[str, float]:
     """The traced numbers of an instance."""
     return {name: getattr(part, name) for name, option in options_of(part).items() if option.kind == "number"}

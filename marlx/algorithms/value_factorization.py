@@ -6,7 +6,7 @@ with y from target copies of agent and mixer, selection by the live agent (doubl
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, choice, options_of
+from marlx_envs.options import Option, choice, chosen, defaults_of, options_of
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions
@@ -53,16 +53,14 @@ class LearnerState(NamedTuple):
 
 def options(values: dict[str, Any]) -> dict[str, Option]:
     """The fields of section `algorithm` for a composition: its own and those of its mixer."""
-    composition = Composition(**{k: v for k, v in values.items() if k in options_of(Composition)})
+    composition = Composition(**chosen(Composition, values))
     return {**options_of(Composition), **options_of(MIXERS[composition.mixer].load())}
 
 
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Default of every field of the section."""
-    composition = Composition(**{k: v for k, v in values.items() if k in options_of(Composition)})
-    entry = MIXERS[composition.mixer]
-    parts = (*fields(Composition), *fields(entry.load()))
-    return {**{f.name: f.default for f in parts if "option" in f.metadata}, **entry.options}
+    entry = MIXERS[Composition(**chosen(Composition, values)).mixer]
+    return {**defaults_of(Composition), **defaults_of(entry.load()), **entry.options}
 
 
 def build(
@@ -73,10 +71,9 @@ def build(
     Args:
         axis: mesh axis of the devices that share the rows of a batch; None: one device has them all.
     """
-    composition = Composition(**{k: v for k, v in section.items() if k in options_of(Composition)})
+    composition = Composition(**chosen(Composition, section))
     mixer_class = MIXERS[composition.mixer].load()
-    mixer_options = {k: v for k, v in section.items() if k in options_of(mixer_class)}
-    mixer = mixer_class(spec.n_agents, spec.state_size, **mixer_options)
+    mixer = mixer_class(spec.n_agents, spec.state_size, **chosen(mixer_class, section))
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent)
     return ValueFactorization(network, mixer, composition, training, axis).algorithm()
 

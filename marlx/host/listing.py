@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from marlx_envs import ENVIRONMENTS
-from marlx_envs.options import Option, options_of, shown, unknown
+from marlx_envs.options import Option, defaults_of, options_of, shown, unknown
 
 from marlx.algorithms import ALGORITHMS
 
@@ -51,7 +51,7 @@ def _environment(name: str) -> str:
     entry = ENVIRONMENTS[name]
     factory = entry.load()
     lines = [f"{name}: {entry.summary}", f"source: {entry.source}", "", "[environment]"]
-    return "\n".join([*lines, *_fields(options_of(factory), {**_defaults(factory), **entry.options})])
+    return "\n".join([*lines, *_fields(options_of(factory), {**defaults_of(factory), **entry.options})])
 
 
 def _section(name: str) -> list[str]:
@@ -61,12 +61,8 @@ def _section(name: str) -> list[str]:
     part = {"agent": AgentOptions, "training": Training, "evaluation": Evaluation}[name]
     return [
         f"[{name}]  (an environment or a method may bring other defaults)",
-        *_fields(options_of(part), _defaults(part)),
+        *_fields(options_of(part), defaults_of(part)),
     ]
-
-
-def _defaults(part: Any) -> dict[str, Any]:
-    return {name: field.default for name, field in part.__dataclass_fields__.items()}
 
 
 def _fields(options: Mapping[str, Option], defaults: Mapping[str, Any]) -> list[str]:
