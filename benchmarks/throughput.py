@@ -9,6 +9,7 @@ import marlx_envs
 
 import marlx
 from benchmarks.common import GAME, REFERENCE, Table, seconds
+from marlx.agents import AgentOptions
 from marlx.engine.seeds import ROWS, Fleet
 from marlx.exploration import uniform_available
 from marlx.program import Program
@@ -115,7 +116,10 @@ def _breakdown(repeats: int) -> Table:
     program = Program(experiment)
     numbers = experiment.numbers()
     trainer = program.trainer(numbers)
-    method: Any = trainer.algorithm.update.__self__  # type: ignore[attr-defined]
+    section = {**experiment.algorithm, **numbers["algorithm"]}
+    method = program.rule.make(
+        program.environment.spec, AgentOptions(**experiment.agent), section, trainer.training, None
+    )
     rollout, plan = trainer.rollout, program.plan
     state = jax.jit(program.init)(jax.random.key(0), numbers)
     state = jax.jit(program.train)(0, plan.warm_up + 1, state, numbers)
@@ -123,6 +127,7 @@ def _breakdown(repeats: int) -> Table:
     batch = jax.jit(rollout.batch)(rows)
     key = jax.random.key(1)
     params, target = state.learner.params, state.learner.target
+    progress = trainer._progress(state)
 
     def moved(tree: Any, x: jax.Array) -> Any:
         return jax.tree.map(lambda leaf: leaf + x if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
@@ -138,13 +143,13 @@ def _breakdown(repeats: int) -> Table:
         ("batch from packed rows", lambda x: rollout.batch(rows._replace(rewards=rows.rewards + x)).view, 0),
         (
             "loss and gradient",
-            lambda x: jax.grad(method.loss, has_aux=True)(moved(params, x), moved(target, x), batch)[0],
+            lambda x: jax.grad(method.loss, has_aux=True)(moved(params, x), learner(x), batch, key, progress)[0],
             4 * forward,
         ),
-        ("  of it utilities, forward", lambda x: method.utilities(moved(params, x), batch)[0], forward),
+        ("  of it utilities, forward", lambda x: method.play(moved(params, x), batch.view).utilities, forward),
         (
             "whole update",
-            lambda x: trainer.algorithm.update(learner(x), batch, key, trainer._progress(state))[0].params,
+            lambda x: trainer.algorithm.update(learner(x), batch, key, progress)[0].params,
             4 * forward,
         ),
     ]

@@ -52,7 +52,7 @@ def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> 
     fleet = Fleet(program, numbers, range(seeds))
     state = fleet.train(0, program.plan.iterations, fleet.init())
     learner = fleet.cut(state.learner)
-    tables = learned_tables(program, learner, numbers)
+    tables = learned_tables(program, learner, numbers)["joint"]
     chosen = greedy_actions(program, learner, numbers)
     truth = np.asarray(program.environment.params["rewards"])[0]
     best = truth[tuple(chosen.T)] >= truth.max() - 1e-6

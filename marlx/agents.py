@@ -27,6 +27,10 @@ class AgentOptions:
     agent_id: bool = flag(True, "append the one-hot agent id; needed where roles differ but observations do not")
     initialiser: str = choice("torch_like", "distribution of the initial weights", initialisers.NAMES)
 
+    def plain(self) -> "AgentOptions":
+        """The same without what only some methods' agents have; the agents of joint critics."""
+        return self
+
 
 class _Network(nn.Module):
     """The parameters and the maths: inputs [T R I], memory [R H] -> utilities [T R A], memory of all slots [T R H]."""
@@ -102,6 +106,10 @@ class Agent:
             parts.append(jnp.broadcast_to(identity, (*view.observation.shape[:-1], self.n_agents)))
         return jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
+    def group_state(self, params: Params, memory: jax.Array) -> jax.Array | None:
+        """GoMARL's group states [.. N G] from memory [.. N H]; None for agents without them."""
+        return None
+
     def unroll(self, params: Params, memory: jax.Array, view: View) -> tuple[jax.Array, jax.Array]:
         """Utilities of all actions over T slots.
 
@@ -120,3 +128,8 @@ class Agent:
         utilities, hiddens = unrolled
         shape = (slots, batch, self.n_agents, -1)
         return utilities.reshape(shape), hiddens.reshape(shape)
+
+
+def take(utilities: jax.Array, actions: jax.Array) -> jax.Array:
+    """Utilities of given actions: [.. A], int [..] -> [..]. A one-hot sum: on CPU its gradient beats a scatter."""
+    return (utilities * jax.nn.one_hot(actions, utilities.shape[-1])).sum(-1)

@@ -185,7 +185,10 @@ def _resolve(algorithm: str, environment: str, defaults: Mapping[str, Any], user
 
 def _check_together(experiment: Experiment) -> None:
     training, evaluation = Training(**experiment.training), Evaluation(**experiment.evaluation)
-    lengths = plan(training, evaluation, experiment.make_environment().spec.episode_limit)
+    spec = experiment.make_environment().spec
+    lengths = plan(training, evaluation, spec.episode_limit)
+    rule = ALGORITHMS[experiment.algorithm_name].load_rule()
+    rule.make(spec, AgentOptions(**experiment.agent), dict(experiment.algorithm), training)  # parts that do not fit
     if training.batch_size > lengths.capacity:
         raise UsageError(
             f"training.batch_size must be at most training.buffer_size ({lengths.capacity}), not {training.batch_size}"

@@ -39,6 +39,19 @@ def optimiser(name: str, learning_rate: jax.Array | float, max_gradient_norm: ja
     )
 
 
+def optimisers(training: Any) -> Any:
+    """The optimiser of section `training`, for parameters {"agent": .., others}; NA2Q has another for the others."""
+    numbers = (training.learning_rate, training.max_gradient_norm)
+    everything = optimiser(training.optimiser, *numbers)
+    if training.mixer_optimiser == "same":
+        return everything
+
+    def rooms(params: Params) -> Params:
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "agent", params)
+
+    return optax.partition({True: everything, False: optimiser(training.mixer_optimiser, *numbers)}, rooms)
+
+
 def clip_by_norm(max_norm: jax.Array | float) -> optax.GradientTransformation:
     """Scale min(1, max_norm / (norm + 1e-6)) with the norm over all parameters, as torch's clip_grad_norm_."""
 

@@ -37,6 +37,17 @@ class Batch(NamedTuple):
     rewards: jax.Array  # float32 [T B]
     terminated: jax.Array  # bool [T B]
     valid: jax.Array  # bool [T B]
+    optimal: jax.Array | None = None  # bool [T B], the joint action is a best one; None where that is not known
+
+
+class Sampling(NamedTuple):
+    """How a batch is drawn: `recent` of its rows out of the latest `window` rows, the others out of all rows."""
+
+    recent: int = 0
+    window: int = 0
+
+
+UNIFORM = Sampling()
 
 
 class Progress(NamedTuple):
@@ -56,5 +67,7 @@ class Algorithm(NamedTuple):
     # (learner state, carry, view [E], key, epsilon) -> carry, actions int32 [E N]
     update: Callable[[Any, Batch, chex.PRNGKey, Progress], tuple[Any, Metrics]]
     # (learner state, batch, key, progress) -> learner state, metrics
-    joint_value: Callable[[Any, Any, View, jax.Array], jax.Array]
-    # (learner state, carry, view [E], joint actions int32 [E N]) -> Q_tot [E] as the method believes it
+    joint_values: Callable[[Any, View, jax.Array], dict[str, jax.Array]]
+    # (learner state, view [E] of first slots of episodes, joint actions int32 [E N]) -> what the method believes of
+    # them, [E] each: "joint" (Q_tot) and whatever else it learns of joint actions ("critic", "recognition", ..)
+    sampling: Sampling = UNIFORM

@@ -34,7 +34,7 @@ def test_later_overrides_win_and_replace_configures_anew() -> None:
 
 def test_an_experiment_survives_as_plain_data() -> None:
     for algorithm in marlx.ALGORITHMS:
-        experiment = marlx.configure(algorithm, "predator_prey", "environment.miss_penalty=-1.5")
+        experiment = marlx.configure(algorithm, "risk_reward", "environment.n_agents=4", "training.gamma=0.5")
         assert from_dict(experiment.to_dict()) == experiment
 
 

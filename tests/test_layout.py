@@ -59,7 +59,11 @@ def declaring_files() -> list[tuple[str, Path]]:
 def test_every_declaration_stands_where_a_registry_reads_it() -> None:
     registries = {
         "Method": [(marlx.ALGORITHMS, "marlx.algorithms")],
-        "Entry": [(marlx_envs.ENVIRONMENTS, "marlx_envs"), (marlx.mixers.MIXERS, "marlx.mixers")],
+        "Entry": [
+            (marlx_envs.ENVIRONMENTS, "marlx_envs"),
+            (marlx.mixers.MIXERS, "marlx.mixers"),
+            (marlx.weightings.WEIGHTINGS, "marlx.weightings"),
+        ],
     }
     for call, path in declaring_files():
         declared = {keywords["name"] for _, keywords in declarations("", path, call)}
@@ -90,7 +94,8 @@ def test_a_declaration_says_what_running_it_gives(call: str, path: Path, monkeyp
 
 
 def test_what_an_entry_names_can_be_loaded() -> None:
-    for entry in [*marlx_envs.ENVIRONMENTS.values(), *marlx.mixers.MIXERS.values()]:
+    registries = (marlx_envs.ENVIRONMENTS, marlx.mixers.MIXERS, marlx.weightings.WEIGHTINGS)
+    for entry in (entry for registry in registries for entry in registry.values()):
         assert isinstance(entry.load(), type)
     for method in marlx.ALGORITHMS.values():
         assert callable(method.load_rule().build)

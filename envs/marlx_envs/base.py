@@ -33,6 +33,7 @@ class Spec:
     limit_is_terminal: bool  # True: the last step is `terminated`; False: it is `truncated` and bootstraps
     return_max: float | None  # best undiscounted return of an episode with the default params, where known
     return_min: float | None = None
+    optimum_known: bool = False  # `is_optimal` tells
     metrics: tuple[str, ...] = ()  # keys of `info` worth a mean over episodes (its value at the last step)
 
 
@@ -80,6 +81,10 @@ class Environment(abc.ABC):
     @abc.abstractmethod
     def available_actions(self, state: State, params: Params | None = None) -> jax.Array:
         """Which actions are available, bool [N A]; at least one for every agent in every reachable state."""
+
+    def is_optimal(self, state: State, actions: jax.Array, params: Params | None = None) -> jax.Array:
+        """Whether a joint action, int32 [N], is a best one, bool []; only where `spec.optimum_known`."""
+        raise NotImplementedError(f"{type(self).__name__} does not know its optimum")
 
     def pack(self, state: State) -> Any:
         """The state in the smallest form from which observations, global state and masks can be recomputed."""

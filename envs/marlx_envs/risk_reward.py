@@ -119,6 +119,7 @@ class RiskReward(Environment):
             limit_is_terminal=True,
             return_max=float(largest),
             return_min=float(worst),
+            optimum_known=True,
             metrics=("normalised_return",),
         )
 
@@ -138,6 +139,13 @@ class RiskReward(Environment):
         normalised = normalised_return(game, reward, literal=self.normalisation == "eq30_literal")
         done = jnp.ones((), bool)
         return RiskRewardState(jnp.ones_like(state.time)), reward, done, ~done, {"normalised_return": normalised}
+
+    def is_optimal(self, state: RiskRewardState, actions: jax.Array, params: Params | None = None) -> jax.Array:
+        """Whether no joint action pays more, bool []."""
+        game = self.params if params is None else params
+        return (
+            payoff(game, jnp.clip(actions, 0, self.n_actions - 1)) >= payoff_bounds(game)[0] - 1e-5
+        )  # rounding of sums
 
     def observe(self, state: RiskRewardState, params: Params | None = None) -> jax.Array:
         """Ones, float32 [N 1]."""

@@ -49,6 +49,7 @@ class TabularEnvironment(Environment):
             state_size=tables.states.shape[-1],
             episode_limit=tables.episode_limit,
             limit_is_terminal=tables.limit_is_terminal,
+            optimum_known=tables.episode_limit == 1,
             return_max=optimal_value(tables) if solvable else None,
             return_min=_worst_value(tables) if solvable else None,
         )
@@ -92,6 +93,13 @@ class TabularEnvironment(Environment):
         if self.tables.available is None:
             return jnp.ones((self.tables.n_agents, self.tables.n_actions), bool)
         return jnp.asarray(self.tables.available)[state.current]
+
+    def is_optimal(self, state: TabularState, actions: jax.Array, params: Params | None = None) -> jax.Array:
+        """Whether no joint action of this state pays more, bool []; in one-step games only."""
+        rewards = (self.params if params is None else params)["rewards"]
+        index = state.current.astype(jnp.int32)
+        every = rewards[jnp.minimum(index, rewards.shape[0] - 1)]
+        return _look_up(rewards, index, jnp.clip(actions, 0, self.tables.n_actions - 1)) >= every.max()
 
 
 def _look_up(table: jax.Array, index: jax.Array, actions: jax.Array) -> jax.Array:

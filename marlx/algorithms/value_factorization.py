@@ -1,11 +1,12 @@
-"""Most methods: agent x mixer x weighting x target, trained end to end on the squared error of the joint value.
+"""Most methods: agent x mixer x weighting x target, and where a method has them a joint critic and a residual.
 
-    L = 1/M sum_t m_t w_t (Q_tot(s_t, u_t) - y_t)^2
+    L = 1/M sum_t m_t w_t (Q_jt(s_t, u_t) - y_t)^2  +  1/M sum_t m_t (Q-hat*(s_t, u_t) - y_t)^2  +  the mixer's own
 
-with y from target copies of agent and mixer, selection by the live agent (double-Q), and w a constant.
+with Q_jt = Q_tot, or Q_tot plus a masked residual; y from target copies, selection by the live agent (double-Q); and
+w a constant. Everything is trained end to end by one optimiser. A forward pass is computed once and shared by all
+terms.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,68 +15,111 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, choice, chosen, defaults_of, options_of
+from marlx_envs.options import UsageError, chosen
 
 from marlx import exploration, targets
-from marlx.agents import Agent, AgentOptions
-from marlx.algorithms.profiles import PROFILES
-from marlx.losses import masked_mean, optimiser, over_devices, where_tree
+from marlx.agents import Agent, AgentOptions, take
+from marlx.algorithms.composition import Composition, defaults, options, sized
+from marlx.critics.central import JointCritic, beside_greedy, residual
+from marlx.losses import masked_mean, optimisers, over_devices, where_tree
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
+from marlx.mixers.feed_forward import FeedForward
 from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
 from marlx.weightings import WEIGHTINGS
+from marlx.weightings.base import Evidence, Weighting
 
-TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda")
-
-
-@dataclass(frozen=True)
-class Composition:
-    """What section `algorithm` names; the fields of the parts it names join the section."""
-
-    profile: str = choice("house", "published set of training numbers to start from", tuple(PROFILES))
-    mixer: str = choice("qmix", "how utilities become a joint value", tuple(MIXERS))
-    weighting: str = choice("uniform", "weights of the squared errors", tuple(WEIGHTINGS))
-    target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
-    exploration: str = choice(
-        "decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS)
-    )
+__all__ = ["LearnerState", "ValueFactorization", "build", "defaults", "make", "options"]
 
 
 class LearnerState(NamedTuple):
     """Everything a learner remembers."""
 
-    params: Params  # {"agent", "mixer"}
+    params: Params  # {"agent", "mixer"}, with a critic "critic", with a residual "residual"
     target: Params  # the copy that targets are computed with
     optimiser: Any
     synced_at: jax.Array  # episodes (or updates) at the last hard copy
-
-
-def options(values: dict[str, Any]) -> dict[str, Option]:
-    """The fields of section `algorithm` for a composition: its own and those of its mixer."""
-    composition = Composition(**chosen(Composition, values))
-    return {**options_of(Composition), **options_of(MIXERS[composition.mixer].load())}
-
-
-def defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """Default of every field of the section."""
-    entry = MIXERS[Composition(**chosen(Composition, values)).mixer]
-    return {**defaults_of(Composition), **defaults_of(entry.load()), **entry.options}
+    weighting: Any  # what the weighting learns
+    variables: Any  # what the mixer remembers
 
 
 def build(
     spec: Spec, agent: AgentOptions, section: dict[str, Any], training: Training, axis: str | None = None
 ) -> Algorithm:
-    """The functions of a composition. Numbers in `section` and `training` may be traced.
+    """The functions of a composition; arguments as for `make`."""
+    return make(spec, agent, section, training, axis).algorithm()
+
+
+def make(
+    spec: Spec, agent: AgentOptions, section: dict[str, Any], training: Training, axis: str | None = None
+) -> "ValueFactorization":
+    """A composition bound to the sizes of a team. Numbers in `section` and `training` may be traced.
 
     Args:
         axis: mesh axis of the devices that share the rows of a batch; None: one device has them all.
+
+    Raises:
+        UsageError: parts that do not go together.
     """
     composition = Composition(**chosen(Composition, section))
-    mixer_class = MIXERS[composition.mixer].load()
-    mixer = mixer_class(spec.n_agents, spec.state_size, **chosen(mixer_class, section))
+    sizes = {
+        "n_agents": spec.n_agents,
+        "n_actions": spec.n_actions,
+        "state_size": spec.state_size,
+        "observation_size": spec.observation_size,
+        "memory_size": agent.hidden_size,
+        "axis": axis,
+    }
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent)
-    return ValueFactorization(network, mixer, composition, training, axis).algorithm()
+    mixer = sized(MIXERS[composition.mixer].load(), sizes, section)
+    weighting = sized(WEIGHTINGS[composition.weighting].load(), sizes, section)
+    critic = extra = None
+    own = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent.plain())
+    if composition.critic != "none":
+        critic = JointCritic(own, FeedForward(spec.n_agents, spec.state_size, section["critic_width"]))
+    if composition.residual != "none":
+        extra = JointCritic(own, FeedForward(spec.n_agents, spec.state_size, section["residual_width"]))
+    scale = section.get("critic_loss_scale", 1.0)
+    made = ValueFactorization(network, mixer, weighting, critic, extra, scale, composition, training, axis)
+    _check_together(made, spec)
+    return made
+
+
+def _check_together(made: "ValueFactorization", spec: Spec) -> None:
+    names, weighting = made.composition, made.weighting
+    apart = names.mixer == "independent"
+    if apart and (names.weighting != "uniform" or names.critic != "none" or names.residual != "none"):
+        raise UsageError(
+            "algorithm.mixer=independent has no joint value, which a weighting, critic or residual needs; "
+            f"valid: {', '.join(name for name in MIXERS if name != 'independent')}"
+        )
+    if weighting.needs_critic and made.critic is None:
+        raise UsageError(f"algorithm.weighting={names.weighting} needs algorithm.critic=central")
+    if weighting.needs_slopes and not made.mixer.is_monotone:
+        raise UsageError(
+            f"algorithm.weighting={names.weighting} needs a mixer that is monotone in every utility, not "
+            f"{names.mixer}; valid: qatten, qmix, vdn"
+        )
+    if weighting.needs_optimum and not spec.optimum_known:
+        raise UsageError(
+            f"algorithm.weighting={names.weighting} needs an environment that knows its best joint action; "
+            "valid: matrix_game, risk_reward"
+        )
+    sampling = weighting.sampling(made.training.batch_size)
+    if sampling.recent > sampling.window:
+        raise UsageError(
+            f"algorithm.recent_rows must be at least the {sampling.recent} rows of a batch drawn from them, "
+            f"not {sampling.window}"
+        )
+
+
+class Played(NamedTuple):
+    """A pass of the agents over slots; leading axes [T+1 B]."""
+
+    utilities: jax.Array  # [.. N A]
+    memories: jax.Array  # [.. N H]
+    view: View
 
 
 @dataclass(frozen=True)
@@ -84,24 +128,32 @@ class ValueFactorization:
 
     agent: Agent
     mixer: Mixer
+    weighting: Weighting
+    critic: JointCritic | None
+    residual: JointCritic | None
+    critic_loss_scale: float
     composition: Composition
     training: Training
     axis: str | None = None
 
     def algorithm(self) -> Algorithm:
         """The functions that the engine knows."""
-        return Algorithm(self.init, self.agent.initial_memory, self.act, self.update, self.joint_value)
-
-    @property
-    def _optimiser(self) -> Any:
-        training = self.training
-        return optimiser(training.optimiser, training.learning_rate, training.max_gradient_norm)
+        sampling = self.weighting.sampling(self.training.batch_size)
+        return Algorithm(self.init, self.agent.initial_memory, self.act, self.update, self.joint_values, sampling)
 
     def init(self, key: chex.PRNGKey) -> LearnerState:
-        """Fresh parameters; the target starts as their copy."""
-        agent_key, mixer_key = jax.random.split(key)
-        params = {"agent": self.agent.init(agent_key), "mixer": self.mixer.init(mixer_key)}
-        return LearnerState(params, params, self._optimiser.init(params), jnp.float32(0))
+        """Fresh parameters; the target starts as their copy, and ResQ's residual agent as a copy of the agent."""
+        agent_key, mixer_key, critic_key, residual_key, weighting_key = jax.random.split(key, 5)
+        params = {"agent": self.agent.init(agent_key), "mixer": self.mixer.constrain(self.mixer.init(mixer_key))}
+        if self.critic:
+            params["critic"] = self.critic.init(critic_key)
+        if self.residual:
+            params["residual"] = self.residual.init(residual_key)
+            if self.residual.agent == self.agent:
+                params["residual"]["agent"] = params["agent"]
+        weighting, variables = self.weighting.init(weighting_key), self.mixer.variables()
+        optimiser = optimisers(self.training).init(params)
+        return LearnerState(params, params, optimiser, jnp.float32(0), weighting, variables)
 
     def act(
         self, state: LearnerState, memory: jax.Array, view: View, key: chex.PRNGKey, epsilon: jax.Array
@@ -116,65 +168,166 @@ class ValueFactorization:
         self, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
-        shares = jax.grad(self.loss, has_aux=True)(state.params, state.target, batch)
-        gradients, metrics = over_devices(shares, self.axis)
-        updates, optimiser_state = self._optimiser.update(gradients, state.optimiser, state.params)
+        loss_key, adapt_key = jax.random.split(key)
+        gradient = jax.grad(self.loss, has_aux=True)
+        shares, (metrics, weighting, context) = gradient(state.params, state, batch, loss_key, progress)
+        gradients, metrics = over_devices((shares, metrics), self.axis)
+        updates, optimiser = optimisers(self.training).update(gradients, state.optimiser, state.params)
         params = jax.tree.map(jnp.add, state.params, updates)
+        mixer, variables, changed = self.mixer.adapt(
+            self.mixer.constrain(params["mixer"]), context, progress, adapt_key
+        )
+        params = {**params, "mixer": mixer}
         now = progress.episodes if self.training.target_update_unit == "episodes" else progress.updates + 1
-        due = now - state.synced_at >= self.training.target_update_interval
+        due = (now - state.synced_at >= self.training.target_update_interval) | changed
         target = where_tree(due, params, state.target)
-        synced_at = jnp.where(due, now, state.synced_at)
-        return LearnerState(params, target, optimiser_state, synced_at), metrics
+        return LearnerState(
+            params, target, optimiser, jnp.where(due, now, state.synced_at), weighting, variables
+        ), metrics
 
-    def joint_value(self, state: LearnerState, memory: jax.Array, view: View, actions: jax.Array) -> jax.Array:
-        """Q_tot [E] of joint actions [E N] at a slot; for agents without a mixer, the mean of their own values."""
-        one_slot = jax.tree.map(lambda x: x[None], view)
-        utilities, memories = self.agent.unroll(state.params["agent"], memory, one_slot)
-        best = jnp.where(one_slot.available, utilities, -jnp.inf).max(-1)
-        context = Context(best, actions[None], memories, one_slot.observation)
-        return self._mix(state.params, take(utilities, actions[None]), one_slot.state, context).mean(-1)[0]
+    def loss(
+        self, params: Params, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
+    ) -> tuple[jax.Array, tuple[Metrics, Any, Context]]:
+        """The loss above, from the target copies and what the weighting knows in `state`.
 
-    def utilities(self, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Utilities [T+1 B N A] and memories [T+1 B N H] of all slots, from a cleared memory."""
-        memory = self.agent.initial_memory(batch.actions.shape[1])
-        return self.agent.unroll(params["agent"], memory, batch.view)
-
-    def loss(self, params: Params, target: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
-        """The loss above; gradient reaches agent and mixer through Q_tot(s, u) only."""
-        utilities, memories = self.utilities(params, batch)
-        available = batch.view.available
-        chosen = take(utilities, batch.actions)
-        greedy = exploration.greedy(jax.lax.stop_gradient(utilities), available)
-        context = Context(take(utilities, greedy), batch.actions, memories, batch.view.observation)
-        joint = self._mix(params, *jax.tree.map(lambda x: x[:-1], (chosen, batch.view.state, context)))
-        y = self._targets(target, greedy, batch)
-        error = joint - y
-        valid = batch.valid[..., None]
-        weights = jax.lax.stop_gradient(WEIGHTINGS[self.composition.weighting](joint, y))
-        mean = partial(masked_mean, mask=valid, axis=self.axis)
-        loss = self.training.loss_scale * mean(weights * error**2)
+        Returns:
+            This device's share of the loss; (metrics, what the weighting has learnt, the context of the slots).
+        """
+        live_key, target_key = jax.random.split(key)
+        played = self.play(params, batch.view)
+        greedy = exploration.greedy(jax.lax.stop_gradient(played.utilities), batch.view.available)
+        y, critic_greedy = self._targets(state, greedy, batch, target_key)
+        steps, actions, greedy = jax.tree.map(lambda x: x[:-1], (played, batch.actions, greedy))
+        context = self._context(params, state, steps, actions, live_key, greedy)
+        taken = take(steps.utilities, actions)
+        joint, slopes = jax.vjp(lambda q: self._mix(params, q, steps.view.state, context), taken)
+        mean = partial(masked_mean, mask=batch.valid[..., None], axis=self.axis)
+        terms: Metrics = {}
+        critic_value = None
+        if self.critic:
+            values = self.critic.use(params["critic"], batch.view)[:-1]
+            critic_value = self.critic.at(params["critic"], values, steps.view.state, actions)
+            terms["critic_loss"] = self.critic_loss_scale * mean((critic_value[..., None] - y) ** 2)
+        evidence = Evidence(
+            joint_value=joint.mean(-1),
+            target=y.mean(-1),
+            actions=actions,
+            greedy=greedy,
+            utilities=steps.utilities,
+            available=steps.view.available,
+            state=steps.view.state,
+            valid=batch.valid,
+            progress=progress,
+            slopes=slopes(jnp.ones_like(joint))[0] if self.weighting.needs_slopes else None,
+            critic_value=critic_value,
+            critic_greedy=critic_greedy,
+            optimal=batch.optimal,
+        )
+        evidence = jax.lax.stop_gradient(evidence)
+        learnt, fitted = self.weighting.fit(state.weighting, evidence)
+        weights = jax.lax.stop_gradient(self.weighting.weights(learnt, evidence))[..., None]
+        rest, penalty = self._residual(params, batch.view, steps.view.state, actions, greedy)
+        error = joint + rest - y
+        own, parts = self.mixer.auxiliary(params["mixer"], context, progress)
+        terms |= {"td_loss": self.training.loss_scale * mean(weights * error**2)}
+        terms |= {"residual_loss": mean(penalty)} if self.composition.residual == "raw" else {}
+        loss = sum(terms.values()) + mean(own[..., None])
         metrics = {
             "loss": loss,
             "joint_value": mean(joint),
             "target": mean(y),
             "absolute_error": mean(jnp.abs(error)),
+            "weight": mean(weights),
+            **(terms if len(terms) > 1 else {}),
+            **{name: mean(part[..., None]) for name, part in parts.items()},
+            **fitted,
         }
-        return loss, metrics
+        return loss, (metrics, learnt, jax.lax.stop_gradient(context))
+
+    def joint_values(self, state: LearnerState, view: View, actions: jax.Array) -> dict[str, jax.Array]:
+        """What is believed of joint actions [E N] at the first slots of episodes, view [E]; each [E].
+
+        "joint" is Q_tot, or for agents without a mixer the mean of their own values; "explained" has the residual.
+        """
+        one_slot, one_action = jax.tree.map(lambda x: x[None], (view, actions))
+        played = self.play(state.params, one_slot)
+        greedy = exploration.greedy(played.utilities, one_slot.available)
+        context = self._context(state.params, state, played, one_action, None, greedy)
+        joint = self._mix(state.params, take(played.utilities, one_action), one_slot.state, context).mean(-1)
+        found = {"joint": joint}
+        if self.critic:
+            values = self.critic.use(state.params["critic"], one_slot)
+            found["critic"] = self.critic.at(state.params["critic"], values, one_slot.state, one_action)
+        if self.residual:
+            rest, _ = self._residual(state.params, one_slot, one_slot.state, one_action, greedy)
+            found["explained"] = joint + rest[..., 0]
+        zero = jnp.float32(0)
+        evidence = Evidence(
+            joint, joint, one_action, greedy, played.utilities, one_slot.available, one_slot.state,
+            jnp.ones_like(joint, bool), Progress(zero, zero, zero),
+        )  # fmt: skip
+        found |= self.weighting.joint_values(state.weighting, evidence)
+        return {name: value[0] for name, value in found.items()}
+
+    def play(self, params: Params, view: View) -> Played:
+        """The agents over all slots of a view [T B], from a cleared memory."""
+        memory = self.agent.initial_memory(view.starts.shape[1])
+        return Played(*self.agent.unroll(params["agent"], memory, view), view)
+
+    def _context(
+        self,
+        params: Params,
+        state: LearnerState,
+        played: Played,
+        actions: jax.Array,
+        key: chex.PRNGKey | None,
+        greedy: jax.Array | None = None,
+    ) -> Context:
+        """What mixers need beside utilities and state, for joint actions [T B N]; `greedy`: of these very utilities."""
+        if greedy is None:
+            greedy = exploration.greedy(played.utilities, played.view.available)
+        group_state = self.agent.group_state(params["agent"], played.memories)
+        best = take(played.utilities, greedy)
+        return Context(best, actions, played.memories, played.view.observation, group_state, state.variables, key)
 
     def _mix(self, params: Params, utilities: jax.Array, state: jax.Array, context: Context) -> jax.Array:
         """Joint values [T B G]: one value (G = 1), or one for each agent when the mixer keeps them apart."""
         values = self.mixer.apply(params["mixer"], utilities, state, context)
         return values.reshape(*utilities.shape[:2], -1)
 
-    def _targets(self, target: Params, greedy: jax.Array, batch: Batch) -> jax.Array:
-        """y [T B G] from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed."""
-        training = self.training
-        utilities, memories = self.utilities(target, batch)
+    def _residual(
+        self, params: Params, view: View, state: jax.Array, actions: jax.Array, greedy: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """ResQ's masked residual w_r Q_r, and max(Q_r, 0)^2, which keeps a raw one from being positive; [T B 1] each.
 
-        def value_at(actions: jax.Array) -> jax.Array:
-            best = jnp.where(batch.view.available, utilities, -jnp.inf).max(-1)
-            context = Context(best, actions, memories, batch.view.observation)
-            return self._mix(target, take(utilities, actions), batch.view.state, context)
+        `view` may have a bootstrap slot more than states, actions and greedy actions [T B ..].
+        """
+        if self.residual is None:
+            return jnp.zeros(()), jnp.zeros(())
+        values = self.residual.use(params["residual"], view)[: len(actions)]
+        raw = self.residual.at(params["residual"], values, state, actions)[..., None]
+        value = residual(raw) if self.composition.residual == "constrained" else raw
+        return beside_greedy(actions, greedy)[..., None] * value, jnp.maximum(value, 0) ** 2
+
+    def _targets(
+        self, state: LearnerState, greedy: jax.Array, batch: Batch, key: chex.PRNGKey
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """y [T B G] from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed.
+
+        With a joint critic the bootstrap is its target copy, whose values of the greedy actions [T B] come along.
+        """
+        training, target = self.training, state.target
+        if self.critic:
+            critic, values = self.critic, self.critic.use(target["critic"], batch.view)
+
+            def value_at(actions: jax.Array) -> jax.Array:
+                return critic.at(target["critic"], values, batch.view.state, actions)[..., None]
+        else:
+            played = self.play(target, batch.view)
+
+            def value_at(actions: jax.Array) -> jax.Array:
+                context = self._context(target, state, played, actions, key)
+                return self._mix(target, take(played.utilities, actions), batch.view.state, context)
 
         def trajectories(function: Any, *values: jax.Array) -> jax.Array:
             one = jax.vmap(function, (None, None, *(1,) * len(values), None), 1)  # over G
@@ -182,17 +335,12 @@ class ValueFactorization:
             return every(batch.rewards, batch.terminated, *values, batch.valid)
 
         numbers: dict[str, Any] = {"gamma": training.gamma, "lambda_": training.td_lambda}
-        rule: Callable[..., jax.Array]
-        values: tuple[jax.Array, ...]
+        at_greedy = value_at(greedy)
         if self.composition.target == "sarsa_lambda":
-            rule, values = targets.sarsa_lambda, (value_at(batch.actions),)
+            y = trajectories(lambda *a: targets.sarsa_lambda(*a, **numbers), value_at(batch.actions))
         elif self.composition.target == "q_lambda":
-            rule, values = targets.q_lambda, (value_at(greedy), value_at(batch.actions)[:-1])
+            at_taken = value_at(batch.actions)[:-1]
+            y = trajectories(lambda *a: targets.q_lambda(*a, **numbers), at_greedy, at_taken)
         else:
-            rule, values = targets.td_lambda, (value_at(greedy),)
-        return jax.lax.stop_gradient(trajectories(lambda *a: rule(*a, **numbers), *values))
-
-
-def take(utilities: jax.Array, actions: jax.Array) -> jax.Array:
-    """Utilities of given actions: [.. A], int [..] -> [..]. A one-hot sum: on CPU its gradient beats a scatter."""
-    return (utilities * jax.nn.one_hot(actions, utilities.shape[-1])).sum(-1)
+            y = trajectories(lambda *a: targets.td_lambda(*a, **numbers), at_greedy)
+        return jax.lax.stop_gradient(y), at_greedy[:-1, :, 0] if self.critic else None

@@ -14,15 +14,15 @@ from marlx.program import Numbers, Program
 MOST = 100_000  # joint actions
 
 
-def learned_tables(program: Program, learner: Any, numbers: Numbers) -> npt.NDArray[np.float32]:
-    """Q_tot of every joint action, and with it the greedy one.
+def learned_tables(program: Program, learner: Any, numbers: Numbers) -> dict[str, npt.NDArray[np.float32]]:
+    """What a method believes of every joint action: "joint" (Q_tot), and with it "critic", "recognition", ..
 
     Args:
         learner: learner states of S seeds, leading axis [S].
         numbers: the traced numbers they were trained with.
 
     Returns:
-        float [S A .. A], one axis for each agent.
+        By name float [S A .. A], one axis for each agent.
 
     Raises:
         UsageError: more than 100,000 joint actions.
@@ -32,15 +32,14 @@ def learned_tables(program: Program, learner: Any, numbers: Numbers) -> npt.NDAr
         raise UsageError(f"{spec.n_actions}^{spec.n_agents} joint actions are too many to list; at most {MOST:,}")
     joint = jnp.asarray(list(itertools.product(range(spec.n_actions), repeat=spec.n_agents)), jnp.int32)
 
-    def one(learner: Any) -> jax.Array:
+    def one(learner: Any) -> dict[str, jax.Array]:
         trainer = program.trainer(numbers)
         team = trainer.rollout.reset(jax.random.key(0), 1)
         view = jax.tree.map(lambda x: jnp.repeat(x, len(joint), axis=0), trainer.rollout.view(team))
-        memory = trainer.algorithm.initial_carry(len(joint))
-        return trainer.algorithm.joint_value(learner, memory, view, joint)
+        return trainer.algorithm.joint_values(learner, view, joint)
 
-    tables = np.asarray(jax.jit(jax.vmap(one))(learner))
-    return tables.reshape(-1, *(spec.n_actions,) * spec.n_agents)
+    tables = jax.jit(jax.vmap(one))(learner)
+    return {name: np.asarray(x).reshape(-1, *(spec.n_actions,) * spec.n_agents) for name, x in tables.items()}
 
 
 def greedy_actions(program: Program, learner: Any, numbers: Numbers) -> npt.NDArray[np.int32]:

@@ -10,6 +10,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from marlx.types import UNIFORM, Sampling
+
 Rows = Any  # a pytree whose leaves have the leading axis [rows]
 
 
@@ -31,10 +33,18 @@ def add(ring: Rows, rows: Rows, total: jax.Array) -> Rows:
     return jax.tree.map(write, ring, rows)
 
 
-def sample(ring: Rows, key: chex.PRNGKey, total: jax.Array, batch_size: int) -> Rows:
-    """`batch_size` different rows, uniformly, out of the min(total, capacity) that are there."""
-    stored = jnp.minimum(total, jax.tree.leaves(ring)[0].shape[0])
-    chosen = without_replacement(key, stored, batch_size)
+def sample(ring: Rows, key: chex.PRNGKey, total: jax.Array, batch_size: int, sampling: Sampling = UNIFORM) -> Rows:
+    """`batch_size` rows, uniformly, out of the min(total, capacity) that are there.
+
+    All different, except that the rows drawn from the recent ones (`sampling`) come on top of the others.
+    """
+    capacity = jax.tree.leaves(ring)[0].shape[0]
+    stored = jnp.minimum(total, capacity)
+    chosen = without_replacement(key, stored, batch_size - sampling.recent)
+    if sampling.recent:
+        window = jnp.minimum(stored, sampling.window)
+        age = without_replacement(jax.random.fold_in(key, 1), window, sampling.recent)
+        chosen = jnp.concatenate([chosen, (total - 1 - age) % capacity])
     return jax.tree.map(lambda store: store[chosen], ring)
 
 

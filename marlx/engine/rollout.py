@@ -133,7 +133,16 @@ class Rollout:
         observe: Any = jax.vmap(jax.vmap(lambda packed: self._observe(self.environment.unpack(packed))))
         observation, state, available = observe(packed)
         view = View(observation, state, available, previous, starts)
-        return Batch(view, actions, rewards, terminated, valid)
+        return Batch(view, actions, rewards, terminated, valid, self._optimal(packed, actions))
+
+    def _optimal(self, packed: Any, actions: jax.Array) -> jax.Array | None:
+        """Whether stored joint actions are best ones, bool [T B], in environments that know."""
+        if not self.spec.optimum_known:
+            return None
+        one: Any = lambda packed, actions: self.environment.is_optimal(  # noqa: E731
+            self.environment.unpack(packed), actions, self.params
+        )
+        return jax.vmap(jax.vmap(one))(jax.tree.map(lambda x: x[:-1], packed), actions[:-1])
 
     def _observe(self, state: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         environment, params = self.environment, self.params

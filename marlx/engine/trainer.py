@@ -181,7 +181,7 @@ class Trainer:
         """One learning step on a batch of its own; `number` names its random streams."""
         rows_added = (number // self.training.updates_per_iteration + 1) * self.training.num_envs
         key = self._key(state.key, Stream.SAMPLE, number)
-        rows = replay.sample(state.replay, key, rows_added, self.training.batch_size)
+        rows = replay.sample(state.replay, key, rows_added, self.training.batch_size, self.algorithm.sampling)
         if self.axis is not None:
             mine = self.training.batch_size // jax.lax.axis_size(self.axis)
             first = jax.lax.axis_index(self.axis) * mine

@@ -2,25 +2,33 @@
 
 A mixer is a frozen dataclass of options made with the sizes of a team, so that it can be used alone:
 `mixer = QMIX(n_agents=2, state_size=4); params = mixer.init(key); mixer.apply(params, utilities, state)`.
+Fields of `Sizes` that a mixer declares beside the two of `Mixer` are given to it too.
 """
 
 import abc
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 
-from marlx.types import Params
+from marlx.types import Metrics, Params, Progress
 
 
 class Context(NamedTuple):
-    """What some mixers need beside the utilities taken and the state; the leading axes are theirs."""
+    """What some mixers need beside the utilities taken and the state; the leading axes are theirs.
+
+    Nothing here is detached: a mixer stops what its method stops.
+    """
 
     greedy_utilities: jax.Array  # [.. N], max over available actions
     actions: jax.Array  # int32 [.. N]
     memory: jax.Array  # [.. N H], the agents' hidden states
     observation: jax.Array  # [.. N O]
+    group_state: jax.Array | None = None  # [.. N G], of agents with head "group_state"
+    variables: Any = ()  # of the mixer, see `Mixer.variables`; no leading axes
+    key: chex.PRNGKey | None = None  # for mixers that draw noise; without one they use means
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,11 @@ class Mixer(abc.ABC):
 
     n_agents: int
     state_size: int
+
+    @property
+    def is_monotone(self) -> bool:
+        """Whether Q_tot never falls when a utility rises, so that greedy agents are jointly greedy (IGM)."""
+        return True
 
     @abc.abstractmethod
     def init(self, key: chex.PRNGKey) -> Params:
@@ -39,3 +52,21 @@ class Mixer(abc.ABC):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Joint values: utilities [.. N], state [.. D] -> [..]."""
+
+    def auxiliary(self, params: Params, context: Context, progress: Progress) -> tuple[jax.Array, Metrics]:
+        """Losses [..] of the mixer's own, which the learner adds as a masked mean, and their parts for the record."""
+        return jnp.zeros(context.actions.shape[:-1]), {}
+
+    def constrain(self, params: Params) -> Params:
+        """Parameters mapped into their range after a gradient step."""
+        return params
+
+    def variables(self) -> Any:
+        """The first value of what a mixer remembers beside its parameters; the target has the same."""
+        return ()
+
+    def adapt(
+        self, params: Params, context: Context, progress: Progress, key: chex.PRNGKey
+    ) -> tuple[Params, Any, jax.Array]:
+        """Parameters and `context.variables` after an update, and whether they changed (the target then follows)."""
+        return params, context.variables, jnp.zeros((), bool)

@@ -28,6 +28,11 @@ class QMIX(Mixer):
     monotone: bool = flag(True, "take |W1| and |w2|; False is the unconstrained mixer of NM-QMIX")
 
     @property
+    def is_monotone(self) -> bool:
+        """With the constraint."""
+        return self.monotone
+
+    @property
     def _network(self) -> "_Hypernetworks":
         width = self.hypernet_width if self.hypernet_layers == 2 else 0
         return _Hypernetworks(self.n_agents, self.mixing_width, width)

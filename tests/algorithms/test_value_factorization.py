@@ -6,55 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from marlx_envs.base import Spec
 
-from marlx.agents import AgentOptions
-from marlx.algorithms import value_factorization as vf
-from marlx.settings import Training
-from marlx.types import Batch, Progress, View
-
-N, A, T, B = 2, 3, 2, 2
-SPEC = Spec(N, A, 4, 5, 2, False, None)
-
-
-def _learner(mixer: str = "qmix", target: str = "td_lambda", **training: Any) -> vf.ValueFactorization:
-    section = {**vf.defaults({"mixer": mixer}), "mixer": mixer, "target": target}
-    algorithm = vf.build(SPEC, AgentOptions(hidden_size=8), section, Training(**training))
-    method: vf.ValueFactorization = algorithm.update.__self__  # type: ignore[attr-defined]
-    return method
-
-
-def _batch(seed: int = 0) -> Batch:
-    keys = jax.random.split(jax.random.key(seed), 5)
-    available = jax.random.uniform(keys[0], (T + 1, B, N, A)) < 0.6
-    available = available.at[..., 0].set(True)
-    view = View(
-        observation=jax.random.normal(keys[1], (T + 1, B, N, 4)),
-        state=jax.random.normal(keys[2], (T + 1, B, 5)),
-        available=available,
-        previous_actions=jnp.full((T + 1, B, N), A, jnp.int32),
-        starts=jnp.zeros((T + 1, B), bool).at[0].set(True),
-    )
-    actions = jnp.argmax(jax.random.uniform(keys[3], (T + 1, B, N, A)) * available, axis=-1)
-    rewards = jax.random.normal(keys[4], (T, B))
-    return Batch(
-        view, actions, rewards, jnp.array([[False, False], [False, True]]), jnp.array([[True] * 2, [True] * 2])
-    )
+from marlx.types import Progress
+from tests.algorithms.learning import A, B, N, T, batch, learner, loss
 
 
 @pytest.mark.parametrize("mixer", ["independent", "vdn", "qmix"])
 @pytest.mark.parametrize("target", ["td_lambda", "sarsa_lambda"])
 def test_loss_equals_loops(mixer: str, target: str) -> None:
     """Every index written out: chosen utilities, double-Q over available actions, TD(lambda), the mean of squares."""
-    method, batch = _learner(mixer, target, gamma=0.9, td_lambda=0.7), _batch()
+    method, steps = learner(training={"gamma": 0.9, "td_lambda": 0.7}, mixer=mixer, target=target), batch()
     live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
-    loss, _ = method.loss(live, other, batch)
-    q, old = (np.asarray(method.utilities(params, batch)[0]) for params in (live, other))
-    actions, available = np.asarray(batch.actions), np.asarray(batch.view.available)
+    found, _ = loss(method, live, other, steps)
+    q, old = (np.asarray(method.play(params, steps.view).utilities) for params in (live, other))
+    actions, available = np.asarray(steps.actions), np.asarray(steps.view.available)
     groups = N if mixer == "independent" else 1
 
     def mixed(params: Any, utilities: np.ndarray, t: int, b: int) -> np.ndarray:
-        value = method.mixer.apply(params["mixer"], jnp.asarray(utilities), batch.view.state[t, b])
+        value = method.mixer.apply(params["mixer"], jnp.asarray(utilities), steps.view.state[t, b])
         return np.asarray(value).reshape(groups)
 
     total, count = 0.0, 0
@@ -70,34 +39,34 @@ def test_loss_equals_loops(mixer: str, target: str) -> None:
             values.append(mixed(other, np.array([old[t, b, i, a] for i, a in enumerate(chosen)]), t, b))
         future = values[T]
         for t in reversed(range(T)):
-            discount = 0.9 * (1 - float(batch.terminated[t, b]))
-            future = float(batch.rewards[t, b]) + discount * (0.3 * values[t + 1] + 0.7 * future)
+            discount = 0.9 * (1 - float(steps.terminated[t, b]))
+            future = float(steps.rewards[t, b]) + discount * (0.3 * values[t + 1] + 0.7 * future)
             taken = mixed(live, np.array([q[t, b, i, actions[t, b, i]] for i in range(N)]), t, b)
             total += float(((taken - future) ** 2).sum())
             count += groups
-    np.testing.assert_allclose(loss, total / count, rtol=1e-5)
+    np.testing.assert_allclose(found, total / count, rtol=1e-5)
 
 
 def test_an_unavailable_action_is_never_bootstrapped_from() -> None:
     """The live argmax is unavailable; raising its target value without bound changes nothing."""
-    method, batch = _learner("vdn", gamma=0.9, td_lambda=0.0), _batch()
+    method, steps = learner(training={"gamma": 0.9, "td_lambda": 0.0}, mixer="vdn"), batch()
     live = method.init(jax.random.key(1)).params
-    masked = batch._replace(
-        view=batch.view._replace(available=batch.view.available.at[..., 2].set(False)),
-        actions=jnp.minimum(batch.actions, 1) * 0,
+    masked = steps._replace(
+        view=steps.view._replace(available=steps.view.available.at[..., 2].set(False)),
+        actions=jnp.minimum(steps.actions, 1) * 0,
     )
 
     def raised(by: float) -> Any:
         bias = live["agent"]["params"]["head_bias"].at[2].add(by)
         return {**live, "agent": {"params": {**live["agent"]["params"], "head_bias": bias}}}
 
-    assert method.loss(raised(1e6), raised(1e9), masked)[0] == method.loss(live, live, masked)[0]
+    assert loss(method, raised(1e6), raised(1e9), masked)[0] == loss(method, live, live, masked)[0]
 
 
 def test_gradient_reaches_live_parameters_only() -> None:
-    method, batch = _learner(), _batch()
+    method, steps = learner(), batch()
     live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
-    ours, targets = jax.grad(lambda p, t: method.loss(p, t, batch)[0], argnums=(0, 1))(live, other)
+    ours, targets = jax.grad(lambda p, t: loss(method, p, t, steps)[0], argnums=(0, 1))(live, other)
     assert all((jnp.abs(g) > 0).any() for g in jax.tree.leaves(ours))
     assert all((g == 0).all() for g in jax.tree.leaves(targets))
 
@@ -105,13 +74,13 @@ def test_gradient_reaches_live_parameters_only() -> None:
 @pytest.mark.parametrize("unit, expected", [("episodes", [0, 0, 1, 1, 2]), ("updates", [0, 0, 1, 1, 1])])
 def test_target_is_a_copy_every_interval(unit: str, expected: list[int]) -> None:
     """Episodes at the updates: 1, 2, 3, 4, 6; interval 3. Or updates 1..5, interval 3."""
-    method, batch = _learner(target_update_interval=3.0, target_update_unit=unit), _batch()
+    method, steps = learner(training={"target_update_interval": 3.0, "target_update_unit": unit}), batch()
     state = method.init(jax.random.key(0))
     copies, history = 0, []
     for number, episodes in enumerate([1, 2, 3, 4, 6]):
         progress = Progress(jnp.float32(0), jnp.float32(episodes), jnp.float32(number))
         before = state.target
-        state, _ = method.update(state, batch, jax.random.key(number), progress)
+        state, _ = method.update(state, steps, jax.random.key(number), progress)
         same = jax.tree.map(lambda a, b: bool((a == b).all()), state.target, before)
         if not all(jax.tree.leaves(same)):
             copies += 1
@@ -121,11 +90,11 @@ def test_target_is_a_copy_every_interval(unit: str, expected: list[int]) -> None
 
 
 def test_loss_scale_matters_through_clipping_only() -> None:
-    batch = _batch()
-    whole, half = (_learner(loss_scale=scale, max_gradient_norm=norm) for scale, norm in ((1.0, 1e9), (0.5, 1e9)))
+    steps = batch()
+    whole, half = (learner(training={"loss_scale": scale, "max_gradient_norm": 1e9}) for scale in (1.0, 0.5))
     state = whole.init(jax.random.key(0))
     progress = Progress(*(jnp.float32(0),) * 3)
-    one, two = (m.update(state, batch, jax.random.key(0), progress)[0].params for m in (whole, half))
+    one, two = (m.update(state, steps, jax.random.key(0), progress)[0].params for m in (whole, half))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one, two)
     live, other = (whole.init(jax.random.key(seed)).params for seed in (1, 2))
-    np.testing.assert_allclose(half.loss(live, other, batch)[0], 0.5 * whole.loss(live, other, batch)[0], rtol=1e-6)
+    np.testing.assert_allclose(loss(half, live, other, steps)[0], 0.5 * loss(whole, live, other, steps)[0], rtol=1e-6)

@@ -15,7 +15,7 @@ from marlx.agents import AgentOptions
 from marlx.algorithms import value_factorization
 from marlx.engine.rollout import Rollout, Rows, Team
 from marlx.settings import Training
-from marlx.types import Algorithm, Batch
+from marlx.types import Algorithm, Batch, Progress
 
 LIMIT, STEPS, ENVS = 5, 23, 6
 
@@ -55,14 +55,14 @@ class ProbeGame(Environment):
         return jnp.ones((2, 3), bool)
 
 
-def _algorithm(environment: Environment, **agent: Any) -> Algorithm:
+def _method(environment: Environment) -> value_factorization.ValueFactorization:
     section = value_factorization.defaults({"mixer": "qmix"})
-    return value_factorization.build(environment.spec, AgentOptions(**agent), section, Training())
+    return value_factorization.make(environment.spec, AgentOptions(), section, Training())
 
 
 def _run(limit_is_terminal: bool, rollouts: int = 1) -> tuple[Rollout, Algorithm, Any, Team, list[Rows], list[Any]]:
     environment = ProbeGame(limit_is_terminal)
-    algorithm = _algorithm(environment)
+    algorithm = _method(environment).algorithm()
     rollout = Rollout(environment, environment.params, algorithm)
     learner = algorithm.init(jax.random.key(0))
     team = rollout.reset(jax.random.key(1), ENVS)
@@ -126,10 +126,10 @@ def _segments(starts: np.ndarray) -> list[tuple[int, int]]:
 
 def test_a_packed_row_equals_its_episodes_one_by_one() -> None:
     """Utilities and targets of packed rows against every episode unrolled alone, from a cleared memory."""
-    rollout, algorithm, learner, _, (rows,), _ = _run(False)
-    method = algorithm.update.__self__
+    rollout, _, learner, _, (rows,), _ = _run(False)
+    method = _method(ProbeGame())
     batch = rollout.batch(rows)
-    utilities, _ = method.utilities(learner.params, batch)
+    utilities = method.play(learner.params, batch.view).utilities
     values = utilities.max(-1).sum(-1)
     packed = jax.vmap(lambda r, d, v, m: targets.td_lambda(r, d, v, m, 0.9, 0.6), 1, 1)(
         batch.rewards, batch.terminated, values, batch.valid
@@ -139,7 +139,7 @@ def test_a_packed_row_equals_its_episodes_one_by_one() -> None:
             # A terminated episode has its next slot in another episode; bootstrap slots belong to their own.
             own = slice(first, end)
             alone: Batch = jax.tree.map(lambda x, own=own, e=e: x[own, e : e + 1], batch)
-            single, _ = method.utilities(learner.params, alone)
+            single = method.play(learner.params, alone.view).utilities
             np.testing.assert_allclose(single[:, 0], utilities[own, e], rtol=1e-5, atol=1e-6)
             steps = min(end, STEPS)
             v = np.append(np.asarray(values[own, e]), 0.0)[: steps - first + 1]
@@ -153,23 +153,24 @@ def test_a_packed_row_equals_its_episodes_one_by_one() -> None:
 def test_acting_and_learning_see_the_same_utilities() -> None:
     """Greedy actions chosen slot by slot are the argmax of the learner's unroll over the same row."""
     environment = ProbeGame()
-    algorithm = _algorithm(environment)
+    algorithm = _method(environment).algorithm()
     rollout = Rollout(environment, environment.params, algorithm)
     learner = algorithm.init(jax.random.key(3))
     team = rollout.reset(jax.random.key(4), ENVS)
     _, rows, _ = rollout.run(learner, team, jax.random.key(5), jnp.float32(0.0), STEPS)
     batch = rollout.batch(rows)
-    utilities, _ = algorithm.update.__self__.utilities(learner.params, batch)
+    utilities = _method(environment).play(learner.params, batch.view).utilities
     np.testing.assert_array_equal(utilities.argmax(-1), batch.actions)
 
 
 def test_masked_slots_and_values_after_the_end_do_not_move_loss_or_gradient() -> None:
-    rollout, algorithm, learner, _, (rows,), _ = _run(False)
-    method = algorithm.update.__self__
+    rollout, _, learner, _, (rows,), _ = _run(False)
+    method = _method(ProbeGame())
     batch = rollout.batch(rows)
 
     def loss_and_gradient(batch: Batch) -> tuple[jax.Array, Any]:
-        (loss, _), gradient = jax.value_and_grad(method.loss, has_aux=True)(learner.params, learner.target, batch)
+        arguments = (learner, batch, jax.random.key(0), Progress(*(jnp.float32(0),) * 3))
+        (loss, _), gradient = jax.value_and_grad(method.loss, has_aux=True)(learner.params, *arguments)
         return loss, gradient
 
     noise = 100 * jax.random.normal(jax.random.key(9), batch.rewards.shape)

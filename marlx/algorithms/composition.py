@@ -1,0 +1,74 @@
+"""The fields of section `algorithm`: a composition names parts, and the fields of the parts it names join it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from marlx_envs.options import Option, choice, chosen, defaults_of, number, options_of, size
+
+from marlx import exploration
+from marlx.algorithms.profiles import PROFILES
+from marlx.mixers import MIXERS
+from marlx.weightings import WEIGHTINGS
+
+TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda")
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What section `algorithm` names; the fields of the parts it names join the section."""
+
+    profile: str = choice("house", "published set of training numbers to start from", tuple(PROFILES))
+    mixer: str = choice("qmix", "how utilities become a joint value", tuple(MIXERS))
+    weighting: str = choice("uniform", "weights of the squared errors", tuple(WEIGHTINGS))
+    target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
+    critic: str = choice("none", "unrestricted joint critic that targets bootstrap from", ("none", "central"))
+    residual: str = choice(
+        "none", "ResQ's residual beside Q_tot: -|.|, or raw as in the code released", ("none", "constrained", "raw")
+    )
+    exploration: str = choice(
+        "decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS)
+    )
+
+
+@dataclass(frozen=True)
+class CriticOptions:
+    """Fields that a joint critic adds."""
+
+    critic_width: int = size(256, "width of the joint critic's mixer", high=4096)
+    critic_loss_scale: float = number(1, "factor of the joint critic's squared error", low=0)
+
+
+@dataclass(frozen=True)
+class ResidualOptions:
+    """Fields that a residual adds."""
+
+    residual_width: int = size(128, "width of the residual's mixer", high=4096)
+
+
+def _parts(values: Mapping[str, Any]) -> list[tuple[Any, Mapping[str, Any]]]:
+    """The option classes of a section, with the defaults that a registered name stands for."""
+    composition = Composition(**chosen(Composition, values))
+    entries = (MIXERS[composition.mixer], WEIGHTINGS[composition.weighting])
+    parts: list[tuple[Any, Mapping[str, Any]]] = [(Composition, {}), *((e.load(), e.options) for e in entries)]
+    if composition.critic != "none":
+        parts.append((CriticOptions, {}))
+    if composition.residual != "none":
+        parts.append((ResidualOptions, {}))
+    return parts
+
+
+def options(values: dict[str, Any]) -> dict[str, Option]:
+    """The fields of section `algorithm` for a composition: its own and those of the parts it names."""
+    return {name: option for part, _ in _parts(values) for name, option in options_of(part).items()}
+
+
+def defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """Default of every field of the section."""
+    return {name: value for part, own in _parts(values) for name, value in {**defaults_of(part), **own}.items()}
+
+
+def sized(part: Any, sizes: Mapping[str, Any], section: Mapping[str, Any]) -> Any:
+    """A part with its options, and with those sizes of the team that it declares."""
+    needed = {f.name: sizes[f.name] for f in fields(part) if "option" not in f.metadata}
+    return part(**needed, **chosen(part, section))

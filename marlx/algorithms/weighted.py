@@ -1,0 +1,29 @@
+"""Methods that weight the error of a monotone joint value, with targets from an unrestricted joint critic."""
+
+from marlx.algorithms.method import Method
+
+Method(
+    name="cw_qmix",
+    summary="QMIX, errors weighted down unless the action is greedy or better than the critic's greedy one",
+    source="Rashid et al. 2020 (WQMIX)",
+    composition={"mixer": "qmix", "weighting": "cw", "critic": "central"},
+)
+Method(
+    name="ow_qmix",
+    summary="QMIX, overestimated joint actions weighted down",
+    source="Rashid et al. 2020 (WQMIX)",
+    composition={"mixer": "qmix", "weighting": "ow", "critic": "central"},
+)
+Method(
+    name="ideal_cw_qmix",
+    summary="QMIX, all but the known best joint action weighted down; for games",
+    source="Rashid et al. 2020 (WQMIX)",
+    composition={"mixer": "qmix", "weighting": "ideal_cw", "critic": "central"},
+)
+Method(
+    name="resq",
+    summary="QMIX plus a residual that is never positive and is masked at the greedy action",
+    source="Shen et al. 2022 (ResQ)",
+    composition={"mixer": "qmix", "critic": "central", "residual": "constrained"},
+    defaults={"algorithm.critic_width": 128},
+)

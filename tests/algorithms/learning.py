@@ -1,0 +1,49 @@
+"""A small team, a batch of random steps and a learner, for tests of losses."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from marlx_envs.base import Spec
+
+from marlx.agents import AgentOptions
+from marlx.algorithms import value_factorization as vf
+from marlx.settings import Training
+from marlx.types import Batch, Progress, View
+
+N, A, O, D, T, B = 2, 3, 4, 5, 2, 2
+SPEC = Spec(N, A, O, D, T, False, None, optimum_known=True)
+START = Progress(jnp.float32(0), jnp.float32(0), jnp.float32(0))
+
+
+def learner(
+    agent: dict[str, Any] | None = None, training: dict[str, Any] | None = None, **section: Any
+) -> vf.ValueFactorization:
+    """A composition by the fields of its section."""
+    values = {**vf.defaults(section), **section}
+    return vf.make(SPEC, AgentOptions(hidden_size=8, **(agent or {})), values, Training(**(training or {})))
+
+
+def batch(seed: int = 0, slots: int = T, rows: int = B) -> Batch:
+    """Random rows with masks; the second row terminates in its last step."""
+    keys = jax.random.split(jax.random.key(seed), 5)
+    available = jax.random.uniform(keys[0], (slots + 1, rows, N, A)) < 0.6
+    available = available.at[..., 0].set(True)
+    view = View(
+        observation=jax.random.normal(keys[1], (slots + 1, rows, N, O)),
+        state=jax.random.normal(keys[2], (slots + 1, rows, D)),
+        available=available,
+        previous_actions=jnp.full((slots + 1, rows, N), A, jnp.int32),
+        starts=jnp.zeros((slots + 1, rows), bool).at[0].set(True),
+    )
+    actions = jnp.argmax(jax.random.uniform(keys[3], (slots + 1, rows, N, A)) * available, axis=-1)
+    rewards = jax.random.normal(keys[4], (slots, rows))
+    terminated = jnp.zeros((slots, rows), bool).at[-1, 1].set(True)
+    return Batch(view, actions, rewards, terminated, jnp.ones((slots, rows), bool), optimal=rewards > 0.5)
+
+
+def loss(method: vf.ValueFactorization, live: Any, target: Any, steps: Batch, key: int = 0) -> tuple[jax.Array, Any]:
+    """The loss and its metrics for given live and target parameters."""
+    state = method.init(jax.random.key(0))._replace(target=target)
+    value, (metrics, *_) = method.loss(live, state, steps, jax.random.key(key), START)
+    return value, metrics
