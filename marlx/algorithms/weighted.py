@@ -27,3 +27,19 @@ Method(
     composition={"mixer": "qmix", "critic": "central", "residual": "constrained"},
     defaults={"algorithm.critic_width": 128},
 )
+Method(
+    name="pow_vdn",
+    summary="VDN on potentially optimal joint actions, which a network recognises",
+    source="POW",
+    composition={"mixer": "vdn", "weighting": "pow", "critic": "central"},
+    defaults={"algorithm.critic_width": 64},
+    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 4}},
+)
+Method(
+    name="pow_qmix",
+    summary="QMIX on potentially optimal joint actions, which a network recognises",
+    source="POW",
+    composition={"mixer": "qmix", "weighting": "pow", "critic": "central"},
+    defaults={"algorithm.critic_width": 64},
+    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 4}},
+)

@@ -1,0 +1,119 @@
+"""POW: full weight for joint actions that a recognition network holds to be potentially optimal (POW, section 4).
+
+    A_r = {u : Q_r(s, u) > Q_r(s, greedy) - C},   w = 1 in A_r, else alpha
+
+Q_r is fitted to the same targets as the joint value, on the same batch and before its weights are asked for, by
+`recognition_steps` steps of Adam. The base method may be any mixer that gives a joint value.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from marlx_envs.discovery import Entry
+from marlx_envs.options import number, size
+
+from marlx.agents import take
+from marlx.critics.recognition import Recognition
+from marlx.losses import masked_mean, optimiser, over_devices
+from marlx.types import Metrics, Params
+from marlx.weightings.base import Evidence, Weighting
+
+Entry(name="pow", summary="potentially optimal joint actions, recognised by a network", source="POW", factory="POW")
+
+FIRST_STEPS = 20  # of the very first batch, in the released code
+
+
+def potentially_optimal(
+    gap: jax.Array, tolerance: jax.Array | float = 0.05, alpha: jax.Array | float = 0.0
+) -> jax.Array:
+    """1 where |gap| < C, else alpha (POW eq. 9); gap [..] = Q_r(s, u) - Q_r(s, greedy) = lambda a."""
+    return jnp.where(jnp.abs(gap) < tolerance, 1.0, alpha)
+
+
+class Recogniser(NamedTuple):
+    """What POW learns."""
+
+    params: Params
+    optimiser: Any
+    fits: jax.Array  # int32, calls of `fit`
+
+
+@dataclass(frozen=True)
+class POW(Weighting):
+    """`potentially_optimal` by a recognition network of its own."""
+
+    alpha: float = number(0, "weight of joint actions outside the potentially optimal ones", low=0, high=1)
+    tolerance: float = number(0.05, "C: how far below the greedy action's recognised value still counts", low=0)
+    warm_up_steps: float = number(0, "environment steps before weights apply; the released code has 100,000", low=0)
+    recognition_steps: int = size(10, "gradient steps of the recognition network for each batch", high=1000)
+    recognition_parts: int = size(1, "parts a batch is cut into (by rows), one in turn for each of these steps")
+    recognition_width: int = size(128, "width of the recognition network", high=4096)
+    recognition_learning_rate: float = number(1e-3, "its step size (Adam)", low=0)
+
+    needs_critic: ClassVar[bool] = True
+
+    @property
+    def _network(self) -> Recognition:
+        return Recognition(self.n_agents, self.n_actions, self.state_size, self.recognition_width)
+
+    @property
+    def _optimiser(self) -> Any:
+        return optimiser("adam", self.recognition_learning_rate, 10.0)  # clipped by its own gradient alone
+
+    def init(self, key: chex.PRNGKey) -> Recogniser:
+        """A fresh network."""
+        params = self._network.init(key)
+        return Recogniser(params, self._optimiser.init(params), jnp.int32(0))
+
+    def fit(self, state: Recogniser, evidence: Evidence) -> tuple[Recogniser, Metrics]:
+        """Steps on L_r = 1/2 mean (Q_r - y)^2 (POW eq. 11); only Q_r's parameters move."""
+        advantages = _advantages(evidence)
+
+        def loss(params: Params, rows: tuple[jax.Array, ...]) -> jax.Array:
+            seen, actions, lows, y, valid = rows
+            value, _ = self._network.apply(params, seen, actions, lows)
+            return 0.5 * masked_mean((value - y) ** 2, valid, self.axis)
+
+        data = (evidence.state, evidence.actions, advantages, evidence.target, evidence.valid)
+        parts = self._parts(data)
+
+        def step(number: jax.Array, carry: tuple[Params, Any]) -> tuple[Params, Any]:
+            params, moments = carry
+            rows = data if parts is None else jax.tree.map(lambda x: x[number % len(x)], parts)
+            gradients = over_devices(jax.grad(loss)(params, rows), self.axis)
+            updates, moments = self._optimiser.update(gradients, moments, params)
+            return jax.tree.map(jnp.add, params, updates), moments
+
+        steps = jnp.where(state.fits == 0, max(FIRST_STEPS, self.recognition_steps), self.recognition_steps)
+        first = state.fits * self.recognition_steps  # parts go on in turn where the last batch's steps left off
+        params, moments = jax.lax.fori_loop(first, first + steps, step, (state.params, state.optimiser))
+        return Recogniser(params, moments, state.fits + 1), {"recognition_loss": loss(params, data)}
+
+    def _parts(self, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...] | None:
+        """A batch [T B ..] cut along its rows: [P T B/P ..]; None for the whole batch at every step."""
+        if self.recognition_parts == 1:
+            return None
+
+        def cut(x: jax.Array) -> jax.Array:
+            return jnp.moveaxis(x.reshape(x.shape[0], self.recognition_parts, -1, *x.shape[2:]), 1, 0)
+
+        return jax.tree.map(cut, data)
+
+    def weights(self, state: Recogniser, evidence: Evidence) -> jax.Array:
+        """Weights [..]; 1 everywhere during warm-up."""
+        _, gap = self._network.apply(state.params, evidence.state, evidence.actions, _advantages(evidence))
+        found = potentially_optimal(gap, self.tolerance, self.alpha)
+        return jnp.where(evidence.progress.env_steps < self.warm_up_steps, 1.0, found)
+
+    def joint_values(self, state: Recogniser, evidence: Evidence) -> dict[str, jax.Array]:
+        """Q_r of joint actions."""
+        actions = evidence.actions
+        return {"recognition": self._network.apply(state.params, evidence.state, actions, _advantages(evidence))[0]}
+
+
+def _advantages(evidence: Evidence) -> jax.Array:
+    """a_i = Q_i(u_i) - max over available actions, [.. N]."""
+    return take(evidence.utilities, evidence.actions) - take(evidence.utilities, evidence.greedy)
