@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import common
 
-NAMES = ("throughput", "seeds", "memory", "compile")
+NAMES = ("throughput", "methods", "seeds", "memory", "compile")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,6 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from marlx_envs.options import UsageError
+
     from marlx import exploration, mixers, targets, weightings
     from marlx.algorithms import ALGORITHMS, Method
     from marlx.experiment import Experiment, configure
@@ -24,6 +26,7 @@ _HOMES = {
     "ALGORITHMS": "marlx.algorithms",
     "Method": "marlx.algorithms",
     "Run": "marlx.host.results",
+    "UsageError": "marlx_envs.options",
     "Experiment": "marlx.experiment",
     "configure": "marlx.experiment",
     "load_run": "marlx.host.results",
@@ -37,6 +40,7 @@ __all__ = [
     "Experiment",
     "Method",
     "Run",
+    "UsageError",
     "configure",
     "exploration",
     "load_run",

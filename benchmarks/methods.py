@@ -1,0 +1,54 @@
+"""What a method costs: its environment steps/s against QMIX's, the two measured in turn on the reference work."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import marlx
+from benchmarks.common import REFERENCE, Table
+from marlx.engine.seeds import Fleet
+from marlx.program import Program
+
+BASELINE, ENVIRONMENT = REFERENCE[:2]
+
+
+def run(*, quick: bool) -> list[Table]:
+    """Every registered method that can play predator-prey, one seed."""
+    iterations, rounds = (1, 1) if quick else (4, 7)
+    reference, per_chunk, _ = _learning(BASELINE, iterations)
+    rows = []
+    for name in marlx.ALGORITHMS:
+        try:
+            chunk, _, compile_seconds = _learning(name, iterations)
+        except marlx.UsageError:  # needs an environment that knows its optimum
+            continue
+        pairs = [(_seconds(reference), _seconds(chunk)) for _ in range(rounds)]
+        times = [statistics.median(column) for column in zip(*pairs, strict=True)]
+        ratio = statistics.median(mine / base for base, mine in pairs)
+        rows.append((name, per_chunk / times[1], per_chunk / times[0], ratio, compile_seconds))
+    columns = ("method", "steps/s", f"{BASELINE} steps/s beside it", f"time against {BASELINE}", "compile s")
+    return [Table("Cost of a method: predator-prey, one seed, one update of 32 rows a 1,600 steps", columns, rows)]
+
+
+def _learning(name: str, iterations: int) -> tuple[Callable[[], None], int, float]:
+    """Something that trains a chunk of a method past its warm-up; the chunk's steps; compile seconds."""
+    experiment = marlx.configure(name, ENVIRONMENT, *REFERENCE[2:])
+    program = Program(experiment)
+    fleet = Fleet(program, experiment.numbers(), range(1))
+    compile_seconds = fleet.compile()
+    first = program.plan.warm_up + 1  # the first update of a method may be another than those after it
+    state = fleet.train(0, first, fleet.init())
+
+    def chunk() -> None:
+        nonlocal state, first
+        state = fleet.train(first, iterations, state)
+        first += iterations
+
+    chunk()
+    return chunk, iterations * program.plan.steps_per_iteration, compile_seconds
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
