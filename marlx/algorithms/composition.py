@@ -35,7 +35,7 @@ class Composition:
 class CriticOptions:
     """Fields that a joint critic adds."""
 
-    critic_width: int = size(256, "width of the joint critic's mixer", high=4096)
+    critic_width: int = size(128, "width of the joint critic's mixer; WQMIX 256, ResQ 128, POW 64", high=4096)
     critic_loss_scale: float = number(1, "factor of the joint critic's squared error", low=0)
 
 

@@ -25,7 +25,6 @@ Method(
     summary="QMIX plus a residual that is never positive and is masked at the greedy action",
     source="Shen et al. 2022 (ResQ)",
     composition={"mixer": "qmix", "critic": "central", "residual": "constrained"},
-    defaults={"algorithm.critic_width": 128},
 )
 Method(
     name="pow_vdn",
@@ -33,7 +32,7 @@ Method(
     source="POW",
     composition={"mixer": "vdn", "weighting": "pow", "critic": "central"},
     defaults={"algorithm.critic_width": 64},
-    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 4}},
+    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8}},
 )
 Method(
     name="pow_qmix",
@@ -41,5 +40,5 @@ Method(
     source="POW",
     composition={"mixer": "qmix", "weighting": "pow", "critic": "central"},
     defaults={"algorithm.critic_width": 64},
-    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 4}},
+    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8}},
 )

@@ -6,6 +6,7 @@ Q_r is fitted to the same targets as the joint value, on the same batch and befo
 `recognition_steps` steps of Adam. The base method may be any mixer that gives a joint value.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -49,7 +50,7 @@ class POW(Weighting):
     tolerance: float = number(0.05, "C: how far below the greedy action's recognised value still counts", low=0)
     warm_up_steps: float = number(0, "environment steps before weights apply; the released code has 100,000", low=0)
     recognition_steps: int = size(10, "gradient steps of the recognition network for each batch", high=1000)
-    recognition_parts: int = size(1, "parts a batch is cut into (by rows), one in turn for each of these steps")
+    recognition_parts: int = size(1, "equal parts of a batch's rows, at most this many, one in turn for each of these")
     recognition_width: int = size(128, "width of the recognition network", high=4096)
     recognition_learning_rate: float = number(1e-3, "its step size (Adam)", low=0)
 
@@ -94,11 +95,12 @@ class POW(Weighting):
 
     def _parts(self, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...] | None:
         """A batch [T B ..] cut along its rows: [P T B/P ..]; None for the whole batch at every step."""
-        if self.recognition_parts == 1:
+        count = math.gcd(self.recognition_parts, data[0].shape[1])
+        if count == 1:
             return None
 
         def cut(x: jax.Array) -> jax.Array:
-            return jnp.moveaxis(x.reshape(x.shape[0], self.recognition_parts, -1, *x.shape[2:]), 1, 0)
+            return jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
 
         return jax.tree.map(cut, data)
 
