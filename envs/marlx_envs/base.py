@@ -45,6 +45,11 @@ class Environment(abc.ABC):
         """Options that no longer lean on files: what a run records of them is enough to make the environment again."""
         return dict(options)
 
+    @classmethod
+    def named_values(cls) -> dict[str, tuple[str, ...]]:
+        """Names that an option of kind `data` understands, for listings."""
+        return {}
+
     @property
     @abc.abstractmethod
     def spec(self) -> Spec:

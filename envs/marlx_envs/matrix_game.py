@@ -78,6 +78,11 @@ class MatrixGame(TabularEnvironment):
                 return {**options, "payoff": payoff.tolist()}
         return dict(options)
 
+    @classmethod
+    def named_values(cls) -> dict[str, tuple[str, ...]]:
+        """The payoffs known by name."""
+        return {"payoff": tuple(PAYOFFS)}
+
     @cached_property
     def tables(self) -> Tables:
         """One state per step."""

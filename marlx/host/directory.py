@@ -63,14 +63,15 @@ def claim(out: str | Path | None, name: str) -> Path:
     return path
 
 
-def release(path: Path) -> None:
-    """Removes a claimed directory in which nothing was trained."""
+def release(path: Path, keep: bool) -> None:
+    """Empties a claimed directory in which nothing was trained, and removes it unless it was there before (`keep`)."""
     with suppress(OSError):
         for name in (EXPERIMENT, RECORD, EVENTS):
             (path / name).unlink(missing_ok=True)
         for name in (PARTS, "wandb"):
             shutil.rmtree(path / name, ignore_errors=True)
-        path.rmdir()
+        if not keep:
+            path.rmdir()
 
 
 def note(path: Path, line: str) -> None:

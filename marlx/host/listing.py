@@ -1,5 +1,6 @@
 """What `marlx list` prints: names with one line each, read from declarations, and the fields of one name."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from marlx_envs import ENVIRONMENTS
 from marlx_envs.options import Option, defaults_of, options_of, shown, unknown
 
 from marlx.algorithms import ALGORITHMS
+from marlx.algorithms.profiles import HOUSE
 
 _SECTIONS = ("agent", "training", "evaluation")
 
@@ -51,7 +53,16 @@ def _environment(name: str) -> str:
     entry = ENVIRONMENTS[name]
     factory = entry.load()
     lines = [f"{name}: {entry.summary}", f"source: {entry.source}", "", "[environment]"]
-    return "\n".join([*lines, *_fields(options_of(factory), {**defaults_of(factory), **entry.options})])
+    lines += _fields(options_of(factory), {**defaults_of(factory), **entry.options})
+    named = factory.named_values()
+    lines += [line for field, names in named.items() for line in ("", f"names for {field}", *_wrapped(names))]
+    if name in HOUSE:
+        lines += ["", "training here starts from", *(f"  {key} = {shown(value)}" for key, value in HOUSE[name].items())]
+    return "\n".join(lines)
+
+
+def _wrapped(names: Iterable[str]) -> list[str]:
+    return textwrap.wrap(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
 
 
 def _section(name: str) -> list[str]:

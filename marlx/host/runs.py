@@ -71,6 +71,7 @@ def train(
         return _resumed(load_run(out), experiment, ids, base_seed)
     backend.prepare(backend.cores() if split_rows else len(ids), cache)
     work = _Training(experiment, ids, base_seed, width, split_rows)
+    work.keep_directory = out is not None and directory.locate(out).is_dir()
     path = directory.claim(out, f"{experiment.algorithm_name}-{experiment.environment_name}")
     return work.run(path, wandb, progress)
 
@@ -89,6 +90,7 @@ class _Training:
     """One process at work on one run directory."""
 
     path: Path
+    keep_directory = False  # it was there before the run
 
     def __init__(
         self, experiment: Experiment, ids: list[int], base_seed: int, width: int | None, split_rows: bool
@@ -132,7 +134,7 @@ class _Training:
             raise
         finally:
             if not started:
-                directory.release(self.path)
+                directory.release(self.path, self.keep_directory)
         if tracker:
             tracker.finish(0)
         return Run(self.path, self.experiment, self.record)

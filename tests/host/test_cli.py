@@ -161,6 +161,8 @@ def test_a_failed_start_can_be_repeated(capsys: pytest.CaptureFixture[str], monk
         (("environments",), "matrix_game"),
         (("qmix",), "mixing_width     32             whole number, 1 to 4096"),
         (("matrix_game",), "must_stay_optimal"),
+        (("matrix_game",), "penalty_100"),
+        (("matrix_game",), "training.num_envs = 32"),
         (("agent",), "gru | mlp"),
         (("evaluation",), "interval  50000  whole number >= 0"),
     ],

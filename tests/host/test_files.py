@@ -85,6 +85,14 @@ def test_claim_takes_new_and_empty_directories(tmp_path: Path) -> None:
     assert directory.claim(tmp_path / "a" / "b", "x").is_dir()
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_release_leaves_a_directory_that_was_there_before(tmp_path: Path, keep: bool) -> None:
+    path = directory.claim(tmp_path / "run", "x")
+    (path / directory.EXPERIMENT).touch()
+    directory.release(path, keep)
+    assert path.exists() == keep and not (path / directory.EXPERIMENT).exists()
+
+
 def test_claim_refuses_what_is_taken(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "run").mkdir()
