@@ -15,19 +15,25 @@ TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda")
 
 
 @dataclass(frozen=True)
-class Composition:
-    """What section `algorithm` names; the fields of the parts it names join the section."""
+class Common:
+    """Fields of section `algorithm` that every method with decentralised or centralised epsilon has."""
 
     profile: str = choice("house", "published set of training numbers to start from", tuple(PROFILES))
+    exploration: str = choice(
+        "decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS)
+    )
+
+
+@dataclass(frozen=True)
+class Composition(Common):
+    """What section `algorithm` names; the fields of the parts it names join the section."""
+
     mixer: str = choice("qmix", "how utilities become a joint value", tuple(MIXERS))
     weighting: str = choice("uniform", "weights of the squared errors", tuple(WEIGHTINGS))
     target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
     critic: str = choice("none", "unrestricted joint critic that targets bootstrap from", ("none", "central"))
     residual: str = choice(
         "none", "ResQ's residual beside Q_tot: -|.|, or raw as in the code released", ("none", "constrained", "raw")
-    )
-    exploration: str = choice(
-        "decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS)
     )
 
 

@@ -39,6 +39,7 @@ PROFILES: dict[str, Overrides] = {
 # What a profile's code sets differently for a method or an environment.
 _EXCEPTIONS: dict[tuple[str, str], Overrides] = {
     ("pymarl2", "iql"): {"training.learning_rate": 5e-4, "training.batch_size": 32, "training.td_lambda": 0.0},
+    ("pymarl2", "qtran"): {"training.learning_rate": 5e-4},
     ("pymarl2", "predator_prey"): {
         "training.buffer_size": 1_000,
         "training.td_lambda": 0.5,

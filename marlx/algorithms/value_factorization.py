@@ -19,9 +19,11 @@ from marlx_envs.options import UsageError, chosen
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
+from marlx.algorithms import learner
 from marlx.algorithms.composition import Composition, defaults, options, sized
+from marlx.algorithms.learner import Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
-from marlx.losses import masked_mean, optimisers, over_devices, where_tree
+from marlx.losses import masked_mean
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.mixers.feed_forward import FeedForward
@@ -114,14 +116,6 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
         )
 
 
-class Played(NamedTuple):
-    """A pass of the agents over slots; leading axes [T+1 B]."""
-
-    utilities: jax.Array  # [.. N A]
-    memories: jax.Array  # [.. N H]
-    view: View
-
-
 @dataclass(frozen=True)
 class ValueFactorization:
     """A composition bound to the sizes of a team."""
@@ -152,38 +146,27 @@ class ValueFactorization:
             if self.residual.agent == self.agent:
                 params["residual"]["agent"] = params["agent"]
         weighting, variables = self.weighting.init(weighting_key), self.mixer.variables()
-        optimiser = optimisers(self.training).init(params)
-        return LearnerState(params, params, optimiser, jnp.float32(0), weighting, variables)
+        return LearnerState(*learner.begin(params, self.training), weighting, variables)
 
     def act(
         self, state: LearnerState, memory: jax.Array, view: View, key: chex.PRNGKey, epsilon: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """One slot: memory [E N H], view [E] -> memory, actions int32 [E N]."""
-        one_slot = jax.tree.map(lambda x: x[None], view)
-        utilities, memories = self.agent.unroll(state.params["agent"], memory, one_slot)
-        explore = exploration.EXPLORERS[self.composition.exploration]
-        return memories[0], explore(key, utilities[0], view.available, epsilon)
+        explorer = self.composition.exploration
+        return learner.act(self.agent, explorer, state.params["agent"], memory, view, key, epsilon)
 
     def update(
         self, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
         loss_key, adapt_key = jax.random.split(key)
-        gradient = jax.grad(self.loss, has_aux=True)
-        shares, (metrics, weighting, context) = gradient(state.params, state, batch, loss_key, progress)
-        gradients, metrics = over_devices((shares, metrics), self.axis)
-        updates, optimiser = optimisers(self.training).update(gradients, state.optimiser, state.params)
-        params = jax.tree.map(jnp.add, state.params, updates)
-        mixer, variables, changed = self.mixer.adapt(
-            self.mixer.constrain(params["mixer"]), context, progress, adapt_key
-        )
-        params = {**params, "mixer": mixer}
-        now = progress.episodes if self.training.target_update_unit == "episodes" else progress.updates + 1
-        due = (now - state.synced_at >= self.training.target_update_interval) | changed
-        target = where_tree(due, params, state.target)
-        return LearnerState(
-            params, target, optimiser, jnp.where(due, now, state.synced_at), weighting, variables
-        ), metrics
+        loss = partial(self.loss, state=state, batch=batch, key=loss_key, progress=progress)
+        state, (metrics, weighting, context) = learner.descend(loss, state, self.training, self.axis)
+        mixer = self.mixer.constrain(state.params["mixer"])
+        mixer, variables, changed = self.mixer.adapt(mixer, context, progress, adapt_key)
+        params = {**state.params, "mixer": mixer}
+        state = state._replace(params=params, weighting=weighting, variables=variables)
+        return learner.sync(state, self.training, progress, at_once=changed), metrics
 
     def loss(
         self, params: Params, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
@@ -271,8 +254,7 @@ class ValueFactorization:
 
     def play(self, params: Params, view: View) -> Played:
         """The agents over all slots of a view [T B], from a cleared memory."""
-        memory = self.agent.initial_memory(view.starts.shape[1])
-        return Played(*self.agent.unroll(params["agent"], memory, view), view)
+        return learner.play(self.agent, params["agent"], view)
 
     def _context(
         self,
@@ -329,18 +311,12 @@ class ValueFactorization:
                 context = self._context(target, state, played, actions, key)
                 return self._mix(target, take(played.utilities, actions), batch.view.state, context)
 
-        def trajectories(function: Any, *values: jax.Array) -> jax.Array:
-            one = jax.vmap(function, (None, None, *(1,) * len(values), None), 1)  # over G
-            every = jax.vmap(one, (1, 1, *(1,) * len(values), 1), 1)  # over B
-            return every(batch.rewards, batch.terminated, *values, batch.valid)
-
-        numbers: dict[str, Any] = {"gamma": training.gamma, "lambda_": training.td_lambda}
+        numbers = {"gamma": training.gamma, "lambda_": training.td_lambda}
         at_greedy = value_at(greedy)
         if self.composition.target == "sarsa_lambda":
-            y = trajectories(lambda *a: targets.sarsa_lambda(*a, **numbers), value_at(batch.actions))
+            y = learner.returns(targets.sarsa_lambda, batch, value_at(batch.actions), **numbers)
         elif self.composition.target == "q_lambda":
-            at_taken = value_at(batch.actions)[:-1]
-            y = trajectories(lambda *a: targets.q_lambda(*a, **numbers), at_greedy, at_taken)
+            y = learner.returns(targets.q_lambda, batch, at_greedy, value_at(batch.actions)[:-1], **numbers)
         else:
-            y = trajectories(lambda *a: targets.td_lambda(*a, **numbers), at_greedy)
+            y = learner.returns(targets.td_lambda, batch, at_greedy, **numbers)
         return jax.lax.stop_gradient(y), at_greedy[:-1, :, 0] if self.critic else None

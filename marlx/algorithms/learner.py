@@ -1,0 +1,123 @@
+"""What lies beneath any loss: agents over slots, acting by them, the gradient step, the target's sync, returns.
+
+A method keeps its own state, a NamedTuple with at least the fields of `LearnerState`; these functions replace those.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from marlx import exploration
+from marlx.agents import Agent
+from marlx.losses import optimisers, over_devices, where_tree
+from marlx.settings import Training
+from marlx.types import Batch, Params, Progress, View
+
+
+class LearnerState(NamedTuple):
+    """What every learner remembers; enough for a method that learns by one optimiser."""
+
+    params: Params
+    target: Params  # the copy that targets are computed with
+    optimiser: Any
+    synced_at: jax.Array  # episodes (or updates) at the last hard copy
+
+
+class _State(Protocol):
+    """A NamedTuple with those fields, and any others."""
+
+    @property
+    def params(self) -> Params: ...
+    @property
+    def target(self) -> Params: ...
+    @property
+    def optimiser(self) -> Any: ...
+    @property
+    def synced_at(self) -> jax.Array: ...
+    @property
+    def _replace(self) -> Callable[..., Any]: ...
+
+
+State = TypeVar("State", bound=_State)
+
+
+class Played(NamedTuple):
+    """A pass of the agents over slots; leading axes [T+1 B]."""
+
+    utilities: jax.Array  # [.. N A]
+    memories: jax.Array  # [.. N H]
+    view: View
+
+
+def play(agent: Agent, params: Params, view: View) -> Played:
+    """The agents over all slots of a view [T B], from a cleared memory."""
+    return Played(*agent.unroll(params, agent.initial_memory(view.starts.shape[1]), view), view)
+
+
+def act(
+    agent: Agent,
+    explorer: str,
+    params: Params,
+    memory: jax.Array,
+    view: View,
+    key: chex.PRNGKey,
+    epsilon: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """One slot of epsilon-greedy agents: memory [E N H], view [E] -> memory, actions int32 [E N]."""
+    utilities, memories = agent.unroll(params, memory, jax.tree.map(lambda x: x[None], view))
+    return memories[0], exploration.EXPLORERS[explorer](key, utilities[0], view.available, epsilon)
+
+
+def begin(params: Params, training: Training) -> LearnerState:
+    """A learner before its first update; the target starts as a copy."""
+    return LearnerState(params, params, optimisers(training).init(params), jnp.float32(0))
+
+
+def descend(
+    loss: Callable[[Params], tuple[jax.Array, Any]], state: State, training: Training, axis: str | None
+) -> tuple[State, Any]:
+    """One gradient step on `state.params`.
+
+    Args:
+        loss: parameters -> this device's share of the loss, (its shares of metrics, anything else ..).
+
+    Returns:
+        The state with new parameters and optimiser; what the loss gave beside its value, metrics summed over devices.
+    """
+    shares, (metrics, *others) = jax.grad(loss, has_aux=True)(state.params)
+    gradients, metrics = over_devices((shares, metrics), axis)
+    updates, optimiser = optimisers(training).update(gradients, state.optimiser, state.params)
+    params = jax.tree.map(jnp.add, state.params, updates)
+    return state._replace(params=params, optimiser=optimiser), (metrics, *others)
+
+
+def sync(state: State, training: Training, progress: Progress, at_once: jax.Array | bool = False) -> State:
+    """The state with the target a copy of the parameters if that is due, or `at_once`."""
+    now = progress.episodes if training.target_update_unit == "episodes" else progress.updates + 1
+    due = (now - state.synced_at >= training.target_update_interval) | at_once
+    target = where_tree(due, state.params, state.target)
+    return state._replace(target=target, synced_at=jnp.where(due, now, state.synced_at))
+
+
+def returns(
+    function: Callable[..., jax.Array], batch: Batch, *values: jax.Array, **numbers: jax.Array | float
+) -> jax.Array:
+    """A function of `marlx.targets` over the rows of a batch and G values of each slot.
+
+    Args:
+        values: bootstrap values [T+1 B G], and what else the function takes between `terminated` and `valid`.
+        numbers: its gamma and lambda_.
+
+    Returns:
+        Targets [T B G].
+    """
+
+    def trajectory(*arrays: jax.Array) -> jax.Array:
+        return function(*arrays, **numbers)
+
+    one = jax.vmap(trajectory, (None, None, *(1,) * len(values), None), 1)  # over G
+    every = jax.vmap(one, (1, 1, *(1,) * len(values), 1), 1)  # over B
+    return every(batch.rewards, batch.terminated, *values, batch.valid)
