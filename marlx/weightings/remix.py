@@ -31,7 +31,7 @@ def gap(joint_value: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def exponential(critic_value: jax.Array, joint_value: jax.Array, limit: jax.Array | float = 5.0) -> jax.Array:
-    """exp(Q-hat* - Q_tot), all [..]. The exponent is clipped to +-limit; how the paper keeps it finite it does not say."""
+    """exp(Q-hat* - Q_tot), all [..]. The exponent is clipped to +-limit; the paper does not say how it stays finite."""
     return jnp.exp(jnp.clip(critic_value - joint_value, -limit, limit))
 
 
