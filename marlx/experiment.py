@@ -87,8 +87,8 @@ def configure(algorithm: str, environment: str, *overrides: str | Mapping[str, A
         raise unknown("value of algorithm.profile", profile, PROFILES)
     numbers = training_numbers(profile, algorithm, environment)
     composition = {f"algorithm.{name}": value for name, value in method.composition.items()}
-    defaults = {**numbers, **composition, **method.defaults, **method.environments.get(environment, {})}
-    return _resolve(algorithm, environment, defaults, user)
+    defaults = {**numbers, **method.defaults, **method.environments.get(environment, {})}
+    return _resolve(algorithm, environment, defaults, {**composition, **user}, user)
 
 
 def from_dict(values: Mapping[str, Any]) -> Experiment:
@@ -160,20 +160,26 @@ def _names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if isinstance(value, Hashable)}
 
 
-def _resolve(algorithm: str, environment: str, defaults: Mapping[str, Any], user: Mapping[str, Any]) -> Experiment:
+def _share(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of {"section.name": value} that belong to a section, as {"name": value}."""
+    places = {name: name.partition(".") for name in values}
+    return {field: values[name] for name, (place, _, field) in places.items() if place == section}
+
+
+def _resolve(
+    algorithm: str, environment: str, defaults: Mapping[str, Any], values: Mapping[str, Any], user: Mapping[str, Any]
+) -> Experiment:
+    """Values must be fields of their sections; defaults of profile and method are passed over where they are not."""
     resolved: dict[str, dict[str, Any]] = {}
     for section in SECTIONS:
-        given = {
-            name.partition(".")[2]: value
-            for name, value in {**defaults, **user}.items()
-            if name.partition(".")[0] == section
-        }
+        given = _share(section, values)
         options = _options(section, algorithm, environment, given)
         for name in given:
             if name not in options:
                 raise unknown(f"field of [{section}]", name, options)
-        values = {**_defaults(section, algorithm, environment, given), **given}
-        resolved[section] = {name: check(options[name], value, f"{section}.{name}") for name, value in values.items()}
+        offered = {name: value for name, value in _share(section, defaults).items() if name in options}
+        every = {**_defaults(section, algorithm, environment, given), **offered, **given}
+        resolved[section] = {name: check(options[name], value, f"{section}.{name}") for name, value in every.items()}
     factory = marlx_envs.ENVIRONMENTS[environment].load()
     resolved["environment"] = factory.self_contained(resolved["environment"])
     places = {name: name.partition(".") for name in user}

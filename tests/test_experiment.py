@@ -1,13 +1,16 @@
 """Experiments: who wins when several set a value, what `replace` does, and that a record is enough to make it again."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from marlx_envs.options import UsageError
+from marlx_envs.options import UsageError, options_of
 
 import marlx
-from marlx.experiment import from_dict
+from marlx.algorithms.composition import Composition
+from marlx.algorithms.profiles import PROFILES, training_numbers
+from marlx.experiment import SECTIONS, from_dict
 
 
 def test_precedence() -> None:
@@ -19,6 +22,81 @@ def test_precedence() -> None:
     assert marlx.configure("iql", "matrix_game", "algorithm.profile=pymarl2").training["batch_size"] == 32
     user = marlx.configure("qmix", "matrix_game", "algorithm.profile=pymarl2", "training.batch_size=64")
     assert user.training["batch_size"] == 64
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_configures_every_method(profile: str) -> None:
+    """And every field that it names is one that some composition has."""
+    named = {
+        field
+        for algorithm in (*marlx.ALGORITHMS, "")
+        for environment in ("predator_prey", "matrix_game", "smax")
+        for field in training_numbers(profile, algorithm, environment)
+    }
+    for algorithm in marlx.ALGORITHMS:
+        for environment in ("matrix_game", "risk_reward", "predator_prey"):
+            if (algorithm, environment) == ("ideal_cw_qmix", "predator_prey"):
+                continue  # nobody knows its best joint action
+            experiment = marlx.configure(algorithm, environment, f"algorithm.profile={profile}")
+            assert experiment.algorithm["profile"] == profile
+            named -= {f"{section}.{field}" for section in SECTIONS for field in experiment.section(section)}
+    assert not named
+
+
+def test_a_profile_names_no_part() -> None:
+    parts = {f"algorithm.{name}" for name in options_of(Composition)}
+    assert not parts & {name for values in PROFILES.values() for name in values}
+
+
+PUBLISHED: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("pymarl", "qmix", "predator_prey", {"optimiser": "rmsprop", "batch_size": 32, "td_lambda": 0.0, "num_envs": 1}),
+    ("pymarl2", "qmix", "predator_prey", {"buffer_size": 1000, "td_lambda": 0.5, "agent_id": False}),
+    ("pymarl2", "qmix", "risk_reward", {"buffer_size": 5000, "td_lambda": 0.6, "agent_id": True, "loss_scale": 0.5}),
+    ("pymarl2", "iql", "predator_prey", {"learning_rate": 5e-4, "td_lambda": 0.0, "buffer_size": 1000}),
+    ("pymarl2", "cw_qmix", "predator_prey", {"loss_scale": 1.0, "critic_loss_scale": 0.5}),
+    ("wqmix", "ow_qmix", "predator_prey", {"learning_rate": 5e-4, "td_lambda": 0.0, "alpha": 0.1, "critic_width": 256}),
+    ("wqmix", "ow_qmix", "matrix_game", {"optimiser": "rmsprop", "epsilon_steps": 50_000, "critic_loss_scale": 1.0}),
+    ("resq", "resq", "predator_prey", {"learning_rate": 1e-3, "td_lambda": 0.6, "epsilon_steps": 100_000}),
+    ("resq", "resq", "matrix_game", {"optimiser": "rmsprop", "num_envs": 1, "critic_width": 128}),
+    ("na2q", "qmix", "predator_prey", {"optimiser": "rmsprop", "mixer_optimiser": "same", "epsilon_steps": 50_000}),
+    ("remix", "remix", "predator_prey", {"epsilon_start": 0.995, "epsilon_end": 0.05, "epsilon_steps": 100_000}),
+    ("remix", "remix", "matrix_game", {"buffer_size": 10_000, "batch_size": 128, "td_lambda": 0.6, "weight_low": 0.1}),
+    ("pow", "cw_qmix", "predator_prey", {"epsilon_steps": 500_000, "loss_scale": 0.5, "critic_loss_scale": 0.5}),
+    ("pow", "cw_qmix", "matrix_game", {"epsilon_start": 1.0, "epsilon_end": 1.0, "alpha": 0.0, "critic_width": 64}),
+    ("mrvf", "vdn", "predator_prey", {"td_lambda": 0.0, "epsilon_steps": 50_000, "batch_size": 32, "num_envs": 8}),
+    ("nm", "qmix", "predator_prey", {"optimiser": "adam", "batch_size": 128, "learning_rate": 1e-3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("profile, algorithm, environment, expected", PUBLISHED)
+def test_published_numbers(profile: str, algorithm: str, environment: str, expected: dict[str, Any]) -> None:
+    experiment = marlx.configure(algorithm, environment, f"algorithm.profile={profile}")
+    values = {**experiment.agent, **experiment.algorithm, **experiment.training}
+    assert {name: values[name] for name in expected} == expected
+
+
+def test_published_numbers_of_methods_and_environments_to_come() -> None:
+    assert training_numbers("pymarl2", "qtran", "matrix_game")["training.td_lambda"] == 0
+    assert training_numbers("na2q", "na2q", "matrix_game")["training.mixer_optimiser"] == "adam"
+    alpha = {p: training_numbers(p, "cw_qmix", "smax").get("algorithm.alpha") for p in PROFILES}
+    assert {p: value for p, value in alpha.items() if value} == {"wqmix": 0.5, "remix": 0.5}
+
+
+def test_what_a_method_asks_for_are_fields_of_its_composition() -> None:
+    for name, method in marlx.ALGORITHMS.items():
+        for environment in ("matrix_game", *method.environments):
+            experiment = marlx.configure(name, environment)
+            for field, value in {**method.defaults, **method.environments.get(environment, {})}.items():
+                section, _, field = field.partition(".")
+                assert experiment.section(section)[field] == value, (name, field)
+
+
+def test_what_a_method_asks_for_goes_with_its_parts() -> None:
+    """A part exchanged by the user takes the method's options for it along."""
+    without = "algorithm.critic=none"
+    assert "critic_width" not in marlx.configure("resq", "matrix_game", without).algorithm
+    with pytest.raises(UsageError, match="unknown field of \\[algorithm\\] 'critic_width'"):
+        marlx.configure("resq", "matrix_game", without, "algorithm.critic_width=64")
 
 
 def test_later_overrides_win_and_replace_configures_anew() -> None:

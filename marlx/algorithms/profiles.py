@@ -1,7 +1,9 @@
-"""Sets of training numbers of published code by name, and this project's own for each environment.
+"""Sets of training numbers of published code and papers by name, and this project's own for each environment.
 
 `algorithm.profile=NAME` takes one as a whole; without it a run has the defaults of `marlx.settings.Training`, then
-`HOUSE[environment]`, then what the method itself asks for. The user's own values win over all of them.
+`HOUSE[environment]`, then what the method itself asks for. The user's own values win over all of them. A profile names
+no part of a method, and a field that a composition does not have is passed over. What a source does not give stays
+at the default of its section, and so does the length of a run.
 """
 
 from collections.abc import Mapping
@@ -11,41 +13,80 @@ Overrides = Mapping[str, Any]  # "section.name" -> value
 
 _EPISODES = {"training.rollout_steps": 0, "training.updates_per_iteration": 1, "training.target_update_interval": 200}
 
+_PYMARL: Overrides = {
+    **_EPISODES,
+    "training.optimiser": "rmsprop",
+    "training.learning_rate": 5e-4,
+    "training.batch_size": 32,
+    "training.buffer_size": 5_000,
+    "training.num_envs": 1,
+    "training.epsilon_steps": 50_000,
+    "training.td_lambda": 0.0,
+}
+
+_PYMARL2: Overrides = {
+    **_EPISODES,
+    "training.optimiser": "adam",
+    "training.learning_rate": 1e-3,
+    "training.batch_size": 128,
+    "training.buffer_size": 5_000,
+    "training.num_envs": 8,
+    "training.epsilon_steps": 100_000,
+    "training.td_lambda": 0.6,
+    "training.loss_scale": 0.5,
+    "algorithm.critic_loss_scale": 0.5,
+}
+
 PROFILES: dict[str, Overrides] = {
     "house": {},
-    "pymarl": {
-        **_EPISODES,
-        "training.optimiser": "rmsprop",
-        "training.learning_rate": 5e-4,
-        "training.batch_size": 32,
-        "training.buffer_size": 5_000,
-        "training.num_envs": 1,
-        "training.epsilon_steps": 50_000,
-        "training.td_lambda": 0.0,
+    "pymarl": _PYMARL,
+    "pymarl2": _PYMARL2,
+    "wqmix": {**_PYMARL, "algorithm.critic_width": 256},
+    "resq": {
+        **_PYMARL,
+        "training.learning_rate": 1e-3,
+        "training.epsilon_steps": 100_000,
+        "training.td_lambda": 0.6,
+        "algorithm.critic_width": 128,
     },
-    "pymarl2": {
+    "na2q": _PYMARL,  # NA2Q itself: below. Its first update waits for 100 episodes in the StarCraft runs, for 32 else
+    # Built on pymarl2, but neither environments side by side nor factors of the losses are given.
+    "remix": {
         **_EPISODES,
         "training.optimiser": "adam",
         "training.learning_rate": 1e-3,
         "training.batch_size": 128,
-        "training.buffer_size": 5_000,
-        "training.num_envs": 8,
+        "training.buffer_size": 10_000,
+        "training.epsilon_start": 0.995,
         "training.epsilon_steps": 100_000,
         "training.td_lambda": 0.6,
-        "training.loss_scale": 0.5,
     },
+    # The paper says Adam for every method; its code leaves ResQ at RMSprop.
+    "pow": {**_PYMARL2, "training.epsilon_steps": 500_000, "algorithm.critic_width": 64},
+    # The optimiser is that of pymarl, on which it is built; environments side by side are not given.
+    "mrvf": {name: value for name, value in _PYMARL.items() if name != "training.num_envs"},
+    # Learning rate, buffer, epsilon, lambda and interval of the target are not given; SARSA targets are the method's.
+    "nm": {"training.optimiser": "adam", "training.batch_size": 128},
 }
 
-# What a profile's code sets differently for a method or an environment.
-_EXCEPTIONS: dict[tuple[str, str], Overrides] = {
-    ("pymarl2", "iql"): {"training.learning_rate": 5e-4, "training.batch_size": 32, "training.td_lambda": 0.0},
-    ("pymarl2", "qtran"): {"training.learning_rate": 5e-4},
+_WEIGHTED = ("cw_qmix", "ow_qmix", "ideal_cw_qmix", "remix", "qpro")
+
+# What a profile's source sets differently: (profile, and an environment or a method or both) -> fields; later ones win.
+_EXCEPTIONS: dict[tuple[str, ...], Overrides] = {
     ("pymarl2", "predator_prey"): {
         "training.buffer_size": 1_000,
         "training.td_lambda": 0.5,
         "agent.agent_id": False,
     },
     ("pymarl2", "matrix_game"): {"agent.last_action": False},
+    ("pow", "predator_prey"): {"agent.agent_id": False},
+    ("pow", "matrix_game"): {"agent.last_action": False, "training.epsilon_end": 1.0, "algorithm.alpha": 0.0},
+    ("pymarl2", "iql"): {"training.learning_rate": 5e-4, "training.batch_size": 32, "training.td_lambda": 0.0},
+    ("pymarl2", "qtran"): {"training.learning_rate": 5e-4, "training.td_lambda": 0.0},
+    **{("pymarl2", name): {"training.loss_scale": 1.0} for name in _WEIGHTED},  # the critic's error alone is halved
+    ("na2q", "na2q"): {"training.mixer_optimiser": "adam", "agent.agent_id": False},
+    # For StarCraft; pymarl2, and papers POW and MRVF, have 0.1 there too.
+    **{(profile, name, "smax"): {"algorithm.alpha": 0.5} for profile in ("wqmix", "remix") for name in _WEIGHTED[:2]},
 }
 
 _GAME = {
@@ -77,10 +118,11 @@ HOUSE: dict[str, Overrides] = {
 
 
 def training_numbers(profile: str, algorithm: str, environment: str) -> Overrides:
-    """What a profile asks for, for a method in an environment. Sources: the repositories pymarl and pymarl2."""
+    """What a profile asks for, for a method in an environment."""
     if profile == "house":
         return HOUSE.get(environment, {})
     found = dict(PROFILES[profile])
-    for name in (environment, algorithm):
-        found |= _EXCEPTIONS.get((profile, name), {})
+    for (name, *where), values in _EXCEPTIONS.items():
+        if name == profile and {*where} <= {algorithm, environment}:
+            found |= values
     return found

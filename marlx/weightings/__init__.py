@@ -8,7 +8,10 @@ from marlx_envs.discovery import Entry, Registry
 
 WEIGHTINGS: Registry[Entry] = Registry("marlx.weightings", Path(__file__).parent, Entry, "weighting")
 
-_FUNCTIONS = {"cw": "wqmix", "ow": "wqmix"}  # plain function -> module
+_FUNCTIONS = {  # plain function -> module
+    **dict.fromkeys(("cw", "ow"), "wqmix"),
+    **dict.fromkeys(("gap", "exponential", "policy", "regret", "rescale"), "remix"),
+}
 
 
 def __getattr__(name: str) -> Any:
