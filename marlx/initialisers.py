@@ -33,3 +33,9 @@ def linear(features: int, fan_in: int, scheme: str = "torch_like", name: str | N
     if scheme == "orthogonal":
         return nn.Dense(features, bias, kernel_init=nn.initializers.orthogonal(), name=name)
     return nn.Dense(features, bias, kernel_init=bounded(fan_in), bias_init=bounded(fan_in), name=name)
+
+
+def linear_heads(heads: int, features: int, fan_in: int, name: str | None = None) -> Any:
+    """An affine layer fan_in -> features for each head, as one product: [R heads fan_in] -> [R heads features]."""
+    rule = bounded(fan_in)
+    return nn.Einsum((heads, fan_in, features), "rhi,hio->rho", kernel_init=rule, bias_init=rule, name=name)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import marlx
+from marlx.agents import take
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.mixers.qmix import QMIX, mix
@@ -110,7 +111,11 @@ def test_any_leading_axes(name: str) -> None:
             np.testing.assert_allclose(whole[t, b], one, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in MIXERS if _made(name).is_monotone])
+MONOTONE = [name for name in MIXERS if _made(name).is_monotone]
+IGM = [name for name in MONOTONE if name != "independent"] + ["qplex"]
+
+
+@pytest.mark.parametrize("name", MONOTONE)
 def test_monotone_in_every_utility(name: str) -> None:
     """dQ_tot/dq_i >= 0 at 1,000 draws of utilities and states for random parameters."""
     mixer = _made(name)
@@ -129,3 +134,19 @@ def test_without_the_constraint_some_slope_is_negative() -> None:
     utilities, state, context = _inputs((1000,), seed=1)
     params = mixer.init(jax.random.key(0))
     assert (jax.grad(lambda q: mixer.apply(params, q, state, context).sum())(utilities) < 0).any()
+
+
+@pytest.mark.parametrize("name", IGM)
+def test_greedy_agents_are_jointly_greedy(name: str) -> None:
+    """IGM: over all joint actions of 3 agents with 4 actions each, Q_tot is greatest where every agent is greedy."""
+    mixer = _made(name)
+    actions = jnp.stack(jnp.meshgrid(*[jnp.arange(A)] * N, indexing="ij"), axis=-1).reshape(-1, N)
+    wide = lambda x: jnp.broadcast_to(x, (len(actions), *x.shape))  # noqa: E731
+    for seed in range(25):
+        utilities = 3 * jax.random.normal(jax.random.key(seed), (N, A))
+        _, state, context = _inputs((), seed)
+        context = jax.tree.map(wide, context._replace(greedy_utilities=utilities.max(-1)))._replace(actions=actions)
+        params = mixer.init(jax.random.key(seed + 100))
+        joint = mixer.apply(params, take(utilities, actions), wide(state), context)
+        assert joint.shape == (A**N,)
+        assert actions[joint.argmax()].tolist() == utilities.argmax(-1).tolist()
