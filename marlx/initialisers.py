@@ -33,3 +33,14 @@ def linear(features: int, fan_in: int, scheme: str = "torch_like", name: str | N
     if scheme == "orthogonal":
         return nn.Dense(features, bias, kernel_init=nn.initializers.orthogonal(), name=name)
     return nn.Dense(features, bias, kernel_init=bounded(fan_in), bias_init=bounded(fan_in), name=name)
+
+
+def stacked(key: Any, fan_in: int, features: int, *stack: int) -> dict[str, jax.Array]:
+    """Affine layers side by side, torch-like: {"kernel" [*stack fan_in features], "bias" [*stack features]}."""
+    both = bounded(fan_in)(key, (*stack, fan_in + 1, features))
+    return {"kernel": both[..., :-1, :], "bias": both[..., -1, :]}
+
+
+def affine(layer: dict[str, jax.Array], rows: jax.Array) -> jax.Array:
+    """Each layer of a stack on rows of its own (or on the same): [*stack R fan_in] -> [*stack R features]."""
+    return rows @ layer["kernel"] + layer["bias"][..., None, :]

@@ -11,18 +11,21 @@ Overrides = Mapping[str, Any]  # "section.name" -> value
 
 _EPISODES = {"training.rollout_steps": 0, "training.updates_per_iteration": 1, "training.target_update_interval": 200}
 
+_PYMARL = {
+    **_EPISODES,
+    "training.optimiser": "rmsprop",
+    "training.learning_rate": 5e-4,
+    "training.batch_size": 32,
+    "training.buffer_size": 5_000,
+    "training.num_envs": 1,
+    "training.epsilon_steps": 50_000,
+    "training.td_lambda": 0.0,
+}
+
 PROFILES: dict[str, Overrides] = {
     "house": {},
-    "pymarl": {
-        **_EPISODES,
-        "training.optimiser": "rmsprop",
-        "training.learning_rate": 5e-4,
-        "training.batch_size": 32,
-        "training.buffer_size": 5_000,
-        "training.num_envs": 1,
-        "training.epsilon_steps": 50_000,
-        "training.td_lambda": 0.0,
-    },
+    "na2q": {**_PYMARL, "training.mixer_optimiser": "adam"},  # its code waits for 100 episodes before it learns
+    "pymarl": _PYMARL,
     "pymarl2": {
         **_EPISODES,
         "training.optimiser": "adam",
@@ -76,7 +79,7 @@ HOUSE: dict[str, Overrides] = {
 
 
 def training_numbers(profile: str, algorithm: str, environment: str) -> Overrides:
-    """What a profile asks for, for a method in an environment. Sources: the repositories pymarl and pymarl2."""
+    """What a profile asks for, for a method in an environment. Sources: the repositories pymarl, pymarl2, NA2Q."""
     if profile == "house":
         return HOUSE.get(environment, {})
     found = dict(PROFILES[profile])
