@@ -39,3 +39,14 @@ def linear_heads(heads: int, features: int, fan_in: int, name: str | None = None
     """An affine layer fan_in -> features for each head, as one product: [R heads fan_in] -> [R heads features]."""
     rule = bounded(fan_in)
     return nn.Einsum((heads, fan_in, features), "rhi,hio->rho", kernel_init=rule, bias_init=rule, name=name)
+
+
+def stacked(key: Any, fan_in: int, features: int, *stack: int) -> dict[str, jax.Array]:
+    """Affine layers side by side, torch-like: {"kernel" [*stack fan_in features], "bias" [*stack features]}."""
+    both = bounded(fan_in)(key, (*stack, fan_in + 1, features))
+    return {"kernel": both[..., :-1, :], "bias": both[..., -1, :]}
+
+
+def affine(layer: dict[str, jax.Array], rows: jax.Array) -> jax.Array:
+    """Each layer of a stack on rows of its own (or on the same): [*stack R fan_in] -> [*stack R features]."""
+    return rows @ layer["kernel"] + layer["bias"][..., None, :]

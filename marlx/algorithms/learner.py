@@ -49,12 +49,14 @@ class Played(NamedTuple):
 
     utilities: jax.Array  # [.. N A]
     memories: jax.Array  # [.. N H]
+    group_state: jax.Array | None  # [.. N G], of agents that have them
     view: View
 
 
 def play(agent: Agent, params: Params, view: View) -> Played:
     """The agents over all slots of a view [T B], from a cleared memory."""
-    return Played(*agent.unroll(params, agent.initial_memory(view.starts.shape[1]), view), view)
+    utilities, memories = agent.unroll(params, agent.initial_memory(view.starts.shape[1]), view)
+    return Played(utilities, memories, agent.group_state(params, memories), view)
 
 
 def act(

@@ -71,6 +71,7 @@ def make(
         "state_size": spec.state_size,
         "observation_size": spec.observation_size,
         "memory_size": agent.hidden_size,
+        "group_width": agent.group_width,
         "axis": axis,
     }
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent)
@@ -96,6 +97,9 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
             "algorithm.mixer=independent has no joint value, which a weighting, critic or residual needs; "
             f"valid: {', '.join(name for name in MIXERS if name != 'independent')}"
         )
+    head = made.mixer.agent_head
+    if head not in (None, made.agent.options.head):
+        raise UsageError(f"algorithm.mixer={names.mixer} needs agent.head={head}, not {made.agent.options.head}")
     if weighting.needs_critic and made.critic is None:
         raise UsageError(f"algorithm.weighting={names.weighting} needs algorithm.critic=central")
     if weighting.needs_slopes and not made.mixer.is_monotone:
@@ -181,7 +185,7 @@ class ValueFactorization:
         greedy = exploration.greedy(jax.lax.stop_gradient(played.utilities), batch.view.available)
         y, critic_greedy = self._targets(state, greedy, batch, target_key)
         steps, actions, greedy = jax.tree.map(lambda x: x[:-1], (played, batch.actions, greedy))
-        context = self._context(params, state, steps, actions, live_key, greedy)
+        context = self._context(state, steps, actions, live_key, greedy)._replace(valid=batch.valid)
         taken = take(steps.utilities, actions)
         joint, slopes = jax.vjp(lambda q: self._mix(params, q, steps.view.state, context), taken)
         mean = partial(masked_mean, mask=batch.valid[..., None], axis=self.axis)
@@ -235,7 +239,7 @@ class ValueFactorization:
         one_slot, one_action = jax.tree.map(lambda x: x[None], (view, actions))
         played = self.play(state.params, one_slot)
         greedy = exploration.greedy(played.utilities, one_slot.available)
-        context = self._context(state.params, state, played, one_action, None, greedy)
+        context = self._context(state, played, one_action, None, greedy)
         joint = self._mix(state.params, take(played.utilities, one_action), one_slot.state, context).mean(-1)
         found = {"joint": joint}
         if self.critic:
@@ -258,7 +262,6 @@ class ValueFactorization:
 
     def _context(
         self,
-        params: Params,
         state: LearnerState,
         played: Played,
         actions: jax.Array,
@@ -268,9 +271,8 @@ class ValueFactorization:
         """What mixers need beside utilities and state, for joint actions [T B N]; `greedy`: of these very utilities."""
         if greedy is None:
             greedy = exploration.greedy(played.utilities, played.view.available)
-        group_state = self.agent.group_state(params["agent"], played.memories)
-        best = take(played.utilities, greedy)
-        return Context(best, actions, played.memories, played.view.observation, group_state, state.variables, key)
+        best, observation = take(played.utilities, greedy), played.view.observation
+        return Context(best, actions, played.memories, observation, played.group_state, state.variables, key)
 
     def _mix(self, params: Params, utilities: jax.Array, state: jax.Array, context: Context) -> jax.Array:
         """Joint values [T B G]: one value (G = 1), or one for each agent when the mixer keeps them apart."""
@@ -308,7 +310,7 @@ class ValueFactorization:
             played = self.play(target, batch.view)
 
             def value_at(actions: jax.Array) -> jax.Array:
-                context = self._context(target, state, played, actions, key)
+                context = self._context(state, played, actions, key)
                 return self._mix(target, take(played.utilities, actions), batch.view.state, context)
 
         numbers = {"gamma": training.gamma, "lambda_": training.td_lambda}

@@ -7,7 +7,7 @@ Fields of `Sizes` that a mixer declares beside the two of `Mixer` are given to i
 
 import abc
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import chex
 import jax
@@ -29,6 +29,7 @@ class Context(NamedTuple):
     group_state: jax.Array | None = None  # [.. N G], of agents with head "group_state"
     variables: Any = ()  # of the mixer, see `Mixer.variables`; no leading axes
     key: chex.PRNGKey | None = None  # for mixers that draw noise; without one they use means
+    valid: jax.Array | None = None  # bool [..], slots that count in statistics of a batch; None: all of them
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Mixer(abc.ABC):
 
     n_agents: int
     state_size: int
+
+    agent_head: ClassVar[str | None] = None  # the option `head` that its agents must have; None: any
 
     @property
     def is_monotone(self) -> bool:

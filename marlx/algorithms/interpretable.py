@@ -1,0 +1,18 @@
+"""Methods whose joint value says who contributes: by agents and pairs, or by groups."""
+
+from marlx.algorithms.method import Method
+
+Method(
+    name="na2q",
+    summary="additive model of agents and pairs; heads of their own for agents; credits from learned semantics",
+    source="Liu et al. 2023 (NA2Q)",
+    composition={"mixer": "na2q"},
+    defaults={"agent.head": "individual", "agent.agent_id": False},
+)
+Method(
+    name="gomarl",
+    summary="agents mixed within groups that are found while learning, utilities from group states",
+    source="Zang et al. 2023 (GoMARL)",
+    composition={"mixer": "gomarl"},
+    defaults={"agent.head": "group_state", "training.loss_scale": 0.5},
+)
