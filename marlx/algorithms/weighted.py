@@ -42,3 +42,11 @@ Method(
     defaults={"algorithm.critic_width": 64},
     environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8}},
 )
+Method(
+    name="pow_qplex",
+    summary="QPLEX on potentially optimal joint actions, which a network recognises",
+    source="POW",
+    composition={"mixer": "qplex", "weighting": "pow", "critic": "central"},
+    defaults={"algorithm.critic_width": 64},
+    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8}},
+)

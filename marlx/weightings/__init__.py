@@ -10,6 +10,7 @@ WEIGHTINGS: Registry[Entry] = Registry("marlx.weightings", Path(__file__).parent
 
 _FUNCTIONS = {  # plain function -> module
     **dict.fromkeys(("cw", "ow"), "wqmix"),
+    "potentially_optimal": "pow",
     **dict.fromkeys(("gap", "exponential", "policy", "regret", "rescale"), "remix"),
 }
 

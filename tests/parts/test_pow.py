@@ -1,0 +1,160 @@
+"""POW: the spec's numbers, the recognition network against loops, its fixed points, and who learns what."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import marlx
+from marlx.critics.recognition import Recognition, recognise
+from marlx.types import Progress
+from marlx.weightings.base import Evidence
+from marlx.weightings.pow import FIRST_STEPS, POW
+from tests.algorithms.learning import START, batch, learner
+
+N, A, D = 2, 3, 4
+PAYOFF = np.array([[8, -12, -12], [-12, 0, 0], [-12, 0, 7.9]])
+
+
+def test_recognised_value_of_hand_made_weights() -> None:
+    w1, w2 = jnp.array([[1.0, -2.0], [-0.5, 0.0]]), jnp.array([-1.0, 3.0])
+    value, gap = recognise(jnp.array([-1.0, -2.0]), w1, w2, jnp.float32(5.0))
+    assert (float(value), float(gap)) == (-3.0, -8.0)  # lambda = (7, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("gap", "tolerance", "weight"), [(-8.0, 7.9, 0), (-0.02, 0.05, 1), (-0.1, 0.05, 0), (-0.1, 0.1, 0), (0.0, 0.05, 1)]
+)
+def test_weight_of_a_gap(gap: float, tolerance: float, weight: float) -> None:
+    """Paper Figure 9, stages I and III; the comparison is strict."""
+    found = marlx.weightings.potentially_optimal(jnp.float32(gap), jnp.float32(tolerance), jnp.array([0.0, 0.3]))
+    np.testing.assert_allclose(found, [weight, weight or 0.3])
+
+
+def _affine(layer: Any, x: np.ndarray) -> np.ndarray:
+    return x @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer.get("bias", 0.0), np.float64)
+
+
+def _plain(params: Any, s: np.ndarray, u: np.ndarray, a: np.ndarray) -> float:
+    """Spec 2.12 with every layer by itself: W1 and w2 read s and the joint one-hot, V reads s."""
+    p, h = params["params"], 6
+    both = np.concatenate([s, np.eye(A)[u].ravel()])
+    kernel = np.concatenate([np.asarray(p["first"]["kernel"]), np.asarray(p["actions"]["kernel"])]).astype(np.float64)
+    first = both @ kernel + np.asarray(p["first"]["bias"])
+    relu = lambda x: np.maximum(x, 0)  # noqa: E731
+    w1 = relu(_affine(p["w1_second"], relu(first[:h])))
+    w2 = relu(_affine(p["w2_second"], relu(first[h:])))
+    w1, w2 = np.abs(_affine(p["w1"], w1)).reshape(N, 64), np.abs(_affine(p["w2"], w2))
+    value = _affine(p["value"], relu(_affine(p["value_second"], relu(_affine(p["value_first"], s)))))[0]
+    return float(value + sum(a[i] * sum(w1[i, k] * w2[k] for k in range(64)) for i in range(N)))
+
+
+def test_recognition_equals_loops_in_value_and_gradient() -> None:
+    network = Recognition(N, A, D, width=6)
+    params = network.init(jax.random.key(0))
+    s, u = jax.random.normal(jax.random.key(1), (D,)), jnp.array([2, 0])
+    a = -jax.random.exponential(jax.random.key(2), (N,))
+    value, gradient = jax.value_and_grad(lambda p: network.apply(p, s, u, a)[0])(params)
+    plain = lambda p: _plain(p, np.asarray(s, np.float64), np.asarray(u), np.asarray(a, np.float64))  # noqa: E731
+    np.testing.assert_allclose(value, plain(params), rtol=1e-5)
+    rng = np.random.default_rng(0)
+    leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: np.asarray(x, np.float64), params))
+    for _ in range(5):  # directional derivatives by central differences in float64
+        way = [rng.normal(size=x.shape) for x in leaves]
+        ends = [plain(tree.unflatten([x + e * w for x, w in zip(leaves, way, strict=True)])) for e in (1e-6, -1e-6)]
+        slope = sum((np.asarray(g) * w).sum() for g, w in zip(jax.tree.leaves(gradient), way, strict=True))
+        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-4, atol=1e-4)
+
+
+def test_value_alone_decides_at_the_greedy_action_and_nothing_lies_above_it() -> None:
+    network = Recognition(N, A, D)
+    params = network.init(jax.random.key(0))
+    s = jax.random.normal(jax.random.key(1), (1000, D))
+    u = jax.random.randint(jax.random.key(2), (1000, N), 0, A)
+    at_greedy, gap = network.apply(params, s, u, jnp.zeros((1000, N)))
+    elsewhere, _ = network.apply(params, s, u, -jax.random.exponential(jax.random.key(3), (1000, N)))
+    assert (gap == 0).all() and (elsewhere <= at_greedy).all()
+
+
+def _game(utilities: list[list[float]], valid: int = 9) -> Evidence:
+    """Every cell of the payoff once [1 row of 9 slots], the targets being the payoffs."""
+    actions = jnp.array([(i, j) for i in range(A) for j in range(A)])[:, None]
+    q = jnp.broadcast_to(jnp.array(utilities), (9, 1, N, A))
+    y = jnp.asarray(PAYOFF.reshape(9, 1), jnp.float32)
+    greedy = jnp.broadcast_to(q.argmax(-1), (9, 1, N)).astype(jnp.int32)
+    valids = (jnp.arange(9) < valid)[:, None]
+    return Evidence(y, y, actions, greedy, q, jnp.ones_like(q, bool), jnp.ones((9, 1, D)), valids, START)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("greedy", "value", "members"), [((0, 0), 8.0, {0}), ((2, 2), 7.95, {0, 8}), ((1, 1), 5.3, {0, 4, 8})]
+)
+def test_fixed_points_of_the_recognition(greedy: tuple[int, int], value: float, members: set[int]) -> None:
+    """Spec 4.4: m = mean({Q*(greedy)} and all Q* above m); A_r is the greedy cell and those above."""
+    utilities = [[1.0 if a == u else 0.1 * a for a in range(A)] for u in greedy]
+    evidence, weighting = _game(utilities), POW(N, A, D, None, recognition_steps=500)
+    state = weighting.init(jax.random.key(0))
+    fit = jax.jit(lambda state: weighting.fit(state, evidence)[0])
+    for _ in range(12):
+        state = fit(state)
+    table = weighting.joint_values(state, evidence)["recognition"][:, 0]
+    np.testing.assert_allclose(table[greedy[0] * 3 + greedy[1]], value, atol=0.06)
+    assert {int(u) for u in np.flatnonzero(weighting.weights(state, evidence)[:, 0])} == members
+
+
+def test_steps_of_a_fit() -> None:
+    """More steps on the very first batch; the loss falls; slots that are not valid do not matter."""
+    evidence, weighting = _game([[0.0, 1.0, 2.0]] * 2, valid=5), POW(N, A, D, None, recognition_steps=3)
+    state = weighting.init(jax.random.key(0))
+    poked = evidence._replace(target=evidence.target.at[5:].set(1e3), utilities=evidence.utilities.at[5:].mul(-7.0))
+    losses = []
+    for number in range(3):
+        once, metrics = weighting.fit(state, evidence)
+        other, _ = weighting.fit(state, poked)
+        jax.tree.map(np.testing.assert_array_equal, once, other)
+        losses.append(float(metrics["recognition_loss"]))
+        state = once
+        counts = [int(x) for x in jax.tree.leaves(state.optimiser) if x.dtype == jnp.int32]
+        assert counts == [max(FIRST_STEPS, 3) + 3 * number] * len(counts) and counts
+    assert losses[2] < losses[0]
+
+
+def test_parts_of_a_batch_are_taken_in_turn() -> None:
+    """Two rows, two parts: a step on the first part ignores the second row, and the next fit begins with the second."""
+    one = _game([[0.0, 1.0, 2.0]] * 2)
+    double = jax.tree.map(lambda x: jnp.concatenate([x, x], 1) if jnp.ndim(x) > 1 else x, one)
+    poked = double._replace(target=double.target.at[:, 1].set(50.0))
+    parts = POW(N, A, D, None, recognition_steps=1, recognition_parts=2)
+    state = parts.init(jax.random.key(0))._replace(fits=jnp.int32(2))  # past the first batch; part 2 % 2 = 0
+    jax.tree.map(np.testing.assert_array_equal, parts.fit(state, double)[0], parts.fit(state, poked)[0])
+    state = state._replace(fits=jnp.int32(3))
+    kernels = [parts.fit(state, e)[0].params["params"]["first"]["kernel"] for e in (double, poked)]
+    assert not np.allclose(*kernels)
+
+
+def test_warm_up_is_without_weights() -> None:
+    evidence, weighting = _game([[0.0, 1.0, 2.0]] * 2), POW(N, A, D, None, warm_up_steps=100.0)
+    state, _ = weighting.fit(weighting.init(jax.random.key(0)), evidence)
+    early = evidence._replace(progress=Progress(jnp.float32(99), *START[1:]))
+    late = evidence._replace(progress=Progress(jnp.float32(100), *START[1:]))
+    assert (weighting.weights(state, early) == 1).all()
+    assert (weighting.weights(state, late) == 0).any()
+
+
+@pytest.mark.parametrize("mixer", ["vdn", "qmix", "qplex"])
+def test_an_update_trains_recognition_apart_from_the_rest(mixer: str) -> None:
+    """The main gradient equals that of the same loss with the weights as constants; Q_r moves by its own steps only."""
+    method, steps = learner(mixer=mixer, weighting="pow", critic="central", recognition_steps=2), batch()
+    state = method.init(jax.random.key(0))
+    after, metrics = method.update(state, steps, jax.random.key(1), START)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.weighting.params, state.weighting.params)
+    assert all(jax.tree.leaves(moved))
+    assert 0 <= metrics["weight"] <= 1 and np.isfinite(metrics["recognition_loss"])
+    frozen = learner(mixer=mixer, weighting="pow", critic="central", recognition_steps=2, recognition_learning_rate=0.0)
+    still, _ = frozen.update(state, steps, jax.random.key(1), START)
+    jax.tree.map(np.testing.assert_array_equal, still.weighting.params, state.weighting.params)
+    critic = jax.tree.map(lambda a, b: bool((a == b).all()), after.params["critic"], still.params["critic"])
+    assert all(jax.tree.leaves(critic))  # the critic's own error knows nothing of weights
