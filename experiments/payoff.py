@@ -18,7 +18,10 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-METHODS = ("iql", "vdn", "qmix")
+METHODS = (
+    "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
+    "pow_vdn", "pow_qmix", "pow_qplex", "remix", "qpro",
+)  # fmt: skip
 # Ideal monotonic projection under uniform data: least squares over all tables that are monotone in some strict order of
 # each agent's actions (definition: paper MRVF, appendix B.2; values by isotonic regression on every order).
 IDEAL = {"resq79": ((-8.0, -8.0, -8.0), (-8.0, 0.0, 0.0), (-8.0, 0.0, 7.9))}
@@ -29,45 +32,76 @@ class Outcome(NamedTuple):
     """One method on one payoff."""
 
     share: float  # of seeds whose greedy joint action is a best one
+    value: float  # mean payoff of the greedy joint actions
     greedy: dict[str, float]  # joint action as letters -> share of seeds, most frequent first
-    table: npt.NDArray[np.float64]  # mean learned joint values [A .. A]
+    tables: dict[str, npt.NDArray[np.float64]]  # mean over seeds of "joint" (Q_tot), "critic", .. [A .. A]
     seconds: float
+
+    @property
+    def table(self) -> npt.NDArray[np.float64]:
+        """Mean learned Q_tot."""
+        return self.tables["joint"]
+
+
+class Laboratory:
+    """A method that learns payoffs from uniform data, many seeds side by side, compiled once for all of one shape."""
+
+    def __init__(self, method: str, n_agents: int, n_actions: int, seeds: int, steps: int, *overrides: str) -> None:
+        import marlx
+        from marlx.engine.seeds import Fleet
+        from marlx.host import backend
+        from marlx.program import Program
+
+        backend.prepare(seeds)
+        experiment = marlx.configure(
+            method, "matrix_game", "environment.payoff=son_n", f"environment.n_agents={n_agents}",
+            f"environment.n_actions={n_actions}", "training.epsilon_end=1", f"training.total_steps={steps}",
+            "evaluation.interval=0", *overrides,
+        )  # fmt: skip
+        self.program, self.seeds = Program(experiment), seeds
+        self.fleet = Fleet(self.program, experiment.numbers(), range(seeds))
+        self.fleet.compile()
+
+    def study(self, payoff: npt.NDArray[np.float32]) -> Outcome:
+        """Trains all seeds from scratch on a payoff [A .. A]."""
+        from marlx.analysis.joint_table import greedy_actions, learned_tables
+
+        started = time.perf_counter()
+        numbers = {**self.fleet.numbers, "environment": {"rewards": payoff[None]}}
+        self.fleet.numbers = numbers
+        state = self.fleet.train(0, self.program.plan.iterations, self.fleet.init())
+        learner = self.fleet.cut(state.learner)
+        tables = learned_tables(self.program, learner, numbers)
+        chosen = greedy_actions(self.program, learner, numbers)
+        reached = payoff[tuple(chosen.T)]
+        letters = collections.Counter("".join(chr(ord("A") + action) for action in joint) for joint in chosen)
+        return Outcome(
+            share=float((reached >= payoff.max() - 1e-6).mean()),
+            value=float(reached.mean()),
+            greedy={joint: count / self.seeds for joint, count in letters.most_common()},
+            tables={name: table.mean(0) for name, table in tables.items()},
+            seconds=time.perf_counter() - started,
+        )
+
+
+def named(payoff: str) -> npt.NDArray[np.float32]:
+    """The tensor [A .. A] of a payoff known by name."""
+    import marlx_envs
+
+    return np.asarray(marlx_envs.make("matrix_game", payoff=payoff).params["rewards"])[0]
 
 
 def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> Outcome:
     """Trains `seeds` seeds of a method on a payoff under uniform data for `steps` environment steps each."""
-    import marlx
-    from marlx.analysis.joint_table import greedy_actions, learned_tables
-    from marlx.engine.seeds import Fleet
-    from marlx.host import backend
-    from marlx.program import Program
-
-    backend.prepare(seeds)
-    started = time.perf_counter()
-    experiment = marlx.configure(
-        method, "matrix_game", f"environment.payoff={payoff}", "training.epsilon_end=1",
-        f"training.total_steps={steps}", "evaluation.interval=0", *overrides,
-    )  # fmt: skip
-    program, numbers = Program(experiment), experiment.numbers()
-    fleet = Fleet(program, numbers, range(seeds))
-    state = fleet.train(0, program.plan.iterations, fleet.init())
-    learner = fleet.cut(state.learner)
-    tables = learned_tables(program, learner, numbers)["joint"]
-    chosen = greedy_actions(program, learner, numbers)
-    truth = np.asarray(program.environment.params["rewards"])[0]
-    best = truth[tuple(chosen.T)] >= truth.max() - 1e-6
-    letters = collections.Counter("".join(chr(ord("A") + action) for action in joint) for joint in chosen)
-    greedy = {joint: count / seeds for joint, count in letters.most_common()}
-    return Outcome(float(best.mean()), greedy, tables.mean(0), time.perf_counter() - started)
+    tensor = named(payoff)
+    return Laboratory(method, tensor.ndim, len(tensor), seeds, steps, *overrides).study(tensor)
 
 
 def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, picture: Path | None) -> None:
     """Prints the table and draws the picture."""
-    import marlx_envs
-
     from marlx.analysis.plots import payoff_tables
 
-    truth = np.asarray(marlx_envs.make("matrix_game", payoff=payoff).params["rewards"])[0]
+    truth = named(payoff)
     title = f"payoff {payoff}, uniform data, {seeds} seeds, {steps:,} steps each"
     table = Table(
         "method", "at the best", "greedy joint actions", "value there", "s", title=title, title_justify="left"
@@ -103,7 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    outcomes = {m: study(m, options.payoff, options.seeds, options.steps) for m in options.methods}
+    outcomes = {}
+    for method in options.methods:
+        outcomes[method] = study(method, options.payoff, options.seeds, options.steps)
+        print(f"{method}: {outcomes[method].share:.0%} at the best, {outcomes[method].seconds:.0f} s", flush=True)
     report(options.payoff, outcomes, options.seeds, options.steps, options.out / f"payoff_{options.payoff}.png")
     from marlx.host import provenance
 
@@ -113,7 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
-        "methods": {name: {**o._asdict(), "table": o.table.round(4).tolist()} for name, o in outcomes.items()},
+        "methods": {
+            name: {**o._asdict(), "tables": {key: table.round(4).tolist() for key, table in o.tables.items()}}
+            for name, o in outcomes.items()
+        },
     }
     path = options.out / f"payoff_{options.payoff}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """What a method believes of every joint action at an episode's first step: the learned counterpart of a payoff."""
 
 import itertools
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -30,25 +31,31 @@ def learned_tables(program: Program, learner: Any, numbers: Numbers) -> dict[str
     spec = program.environment.spec
     if spec.n_actions**spec.n_agents > MOST:
         raise UsageError(f"{spec.n_actions}^{spec.n_agents} joint actions are too many to list; at most {MOST:,}")
-    joint = jnp.asarray(list(itertools.product(range(spec.n_actions), repeat=spec.n_agents)), jnp.int32)
-
-    def one(learner: Any) -> dict[str, jax.Array]:
-        trainer = program.trainer(numbers)
-        team = trainer.rollout.reset(jax.random.key(0), 1)
-        view = jax.tree.map(lambda x: jnp.repeat(x, len(joint), axis=0), trainer.rollout.view(team))
-        return trainer.algorithm.joint_values(learner, view, joint)
-
-    tables = jax.jit(jax.vmap(one))(learner)
-    return {name: np.asarray(x).reshape(-1, *(spec.n_actions,) * spec.n_agents) for name, x in tables.items()}
+    found = _compiled(program)[0](learner, numbers)
+    return {name: np.asarray(x).reshape(-1, *(spec.n_actions,) * spec.n_agents) for name, x in found.items()}
 
 
 def greedy_actions(program: Program, learner: Any, numbers: Numbers) -> npt.NDArray[np.int32]:
     """The joint action that each seed's agents choose by their own utilities at the first step, int32 [S N]."""
+    return np.asarray(_compiled(program)[1](learner, numbers))
 
-    def one(learner: Any) -> jax.Array:
+
+@lru_cache(maxsize=8)
+def _compiled(program: Program) -> tuple[Any, Any]:
+    """Tables [S A^N] by name, and greedy actions [S N], of (learner states, numbers); compiled once for a program."""
+    spec = program.environment.spec
+
+    def tables(learner: Any, numbers: Numbers) -> dict[str, jax.Array]:
+        trainer = program.trainer(numbers)
+        joint = jnp.asarray(list(itertools.product(range(spec.n_actions), repeat=spec.n_agents)), jnp.int32)
+        team = trainer.rollout.reset(jax.random.key(0), 1)
+        view = jax.tree.map(lambda x: jnp.repeat(x, len(joint), axis=0), trainer.rollout.view(team))
+        return trainer.algorithm.joint_values(learner, view, joint)
+
+    def greedy(learner: Any, numbers: Numbers) -> jax.Array:
         trainer = program.trainer(numbers)
         key = jax.random.key(0)
         team = trainer.rollout.reset(key, 1)
         return trainer.algorithm.act(learner, team.memory, trainer.rollout.view(team), key, jnp.float32(0))[1][0]
 
-    return np.asarray(jax.jit(jax.vmap(one))(learner))
+    return jax.jit(jax.vmap(tables, (0, None))), jax.jit(jax.vmap(greedy, (0, None)))

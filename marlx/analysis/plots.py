@@ -168,6 +168,25 @@ def _table(
         spine.set_visible(False)
 
 
+def share_table(shares: Any) -> Figure:
+    """Shares, 0 to 1, of methods (rows of a data frame) on tasks (its columns), as a table of coloured percentages."""
+    values = shares.to_numpy(float)
+    rows, columns = values.shape
+    figure = Figure(figsize=(1.3 + 0.55 * columns, 1.2 + 0.27 * rows), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if value > 0.7 else _INK
+        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(columns), [str(name) for name in shares.columns], rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(rows), [str(name) for name in shares.index], fontsize=8)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_title("% of seeds at a best joint action", loc="left", fontsize=9, color=_INK)
+    return figure
+
+
 def _darker(colour: str) -> tuple[float, ...]:
     """A colour dark enough for text on white."""
     return tuple(0.75 * part for part in to_rgb(colour))

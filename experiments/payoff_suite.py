@@ -1,0 +1,96 @@
+"""How often each method finds a best joint action, over many payoffs and seeds: `python -m experiments.payoff_suite`.
+
+Uniform data (epsilon = 1 throughout). The payoffs are the 3x3 games of the papers, and random tensors of 2 to 4 agents
+with 3 to 5 actions, entries uniform on [-10, 10]. A method is compiled once for all payoffs of one shape.
+"""
+
+import argparse
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from experiments.payoff import METHODS, RESULTS, Laboratory, named
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMED = ("resq79", "son3", "qplex6", "mrvf5", "mrvf8", "mrvf4c", "mrvf4d", "game_a", "game_b", "climb", "penalty_100")
+SHAPES = ((2, 3), (2, 5), (3, 3), (3, 4), (4, 3))  # agents, actions
+
+
+def drawn(count: int, seed: int = 0) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    """`count` random tensors, the shapes in turn."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        agents, actions = SHAPES[number % len(SHAPES)]
+        name = f"random {agents}x{actions} #{number // len(SHAPES)}"
+        yield name, rng.uniform(-10, 10, (actions,) * agents).astype(np.float32)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.payoff_suite", description=__doc__)
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--payoffs", nargs="*", default=NAMED, help="names; none with --payoffs alone")
+    parser.add_argument("--random", type=int, default=20, help="random tensors")
+    parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+
+    import pandas as pd
+
+    from marlx.host import provenance
+
+    payoffs = {**{name: named(name) for name in options.payoffs}, **dict(drawn(options.random))}
+    rows = []
+    for method in options.methods:
+        for shape in sorted({tensor.shape for tensor in payoffs.values()}):
+            laboratory = Laboratory(method, len(shape), shape[0], options.seeds, options.steps)
+            for name, tensor in payoffs.items():
+                if tensor.shape == shape:
+                    outcome = laboratory.study(tensor)
+                    normalised = (outcome.value - tensor.min()) / (tensor.max() - tensor.min())
+                    rows.append((method, name, outcome.share, normalised, outcome.seconds))
+        mine = [row for row in rows if row[0] == method]
+        print(f"{method}: best in {np.mean([r[2] for r in mine]):.0%}, {sum(r[4] for r in mine):.0f} s", flush=True)
+    frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value", "seconds"])
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "payoff_suite"
+    frame.to_parquet(path.with_suffix(".parquet"), index=False)
+    record = {
+        "command": f"python -m experiments.payoff_suite --methods {' '.join(options.methods)} --payoffs "
+        f"{' '.join(options.payoffs)} --random {options.random} --seeds {options.seeds} --steps {options.steps}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "shares": frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index"),
+    }
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    show(frame, path.with_suffix(".png"), options.seeds)
+
+
+def show(frame: "pd.DataFrame", picture: Path, seeds: int) -> None:
+    """Prints the shares, named payoffs one by one and random ones as a mean, and draws them."""
+    from marlx.analysis.plots import share_table
+
+    random = frame["payoff"].str.startswith("random")
+    grouped = frame.assign(payoff=frame["payoff"].where(~random, frame["payoff"].str.replace(r" #\d+", "", regex=True)))
+    shares = grouped.pivot_table(index="method", columns="payoff", values="share", sort=False)
+    table = Table("method", *shares.columns, title=f"share of {seeds} seeds at a best joint action, uniform data")
+    for method, row in shares.iterrows():
+        table.add_row(str(method), *(f"{share:.0%}" for share in row))
+    Console(width=200).print(table)
+    share_table(shares).savefig(picture, dpi=200)
+    print(f"picture: {picture}")
+
+
+if __name__ == "__main__":
+    main()
