@@ -16,7 +16,7 @@ from marlx.algorithms import ALGORITHMS
 from marlx.engine.trainer import Plan, SeedState, Trainer
 from marlx.experiment import Experiment
 from marlx.settings import Evaluation, Training
-from marlx.types import Metrics, Params
+from marlx.types import Algorithm, Metrics, Params
 
 Numbers = Any  # the pytree of Experiment.numbers()
 
@@ -41,6 +41,11 @@ class Program:
         self.rule = ALGORITHMS[experiment.algorithm_name].load_rule()
         self.plan: Plan = self.trainer(experiment.numbers()).plan
 
+        def update(numbers: Numbers, *arguments: Any) -> tuple[Any, Metrics]:
+            return self._algorithm(numbers).update(*arguments)
+
+        self._update: Any = jax.jit(update)  # one function, so that its trace is shared by the phases
+
     @property
     def rows(self) -> int:
         """Rows of one update: slots x batch x agents."""
@@ -49,14 +54,19 @@ class Program:
 
     def trainer(self, numbers: Numbers) -> Trainer:
         """The trainer with these numbers in place of the experiment's."""
-        experiment = self.experiment
-        training = replace(Training(**experiment.training), **numbers["training"])
-        evaluation = Evaluation(**experiment.evaluation)
-        section = {**experiment.algorithm, **numbers["algorithm"]}
-        algorithm = self.rule.build(
-            self.environment.spec, AgentOptions(**experiment.agent), section, training, self.axis
-        )
+        evaluation = Evaluation(**self.experiment.evaluation)
+        training = self._training(numbers)
+        algorithm = self._algorithm(numbers)
+        algorithm = algorithm._replace(update=lambda *arguments: self._update(numbers, *arguments))
         return Trainer(self.environment, numbers["environment"], algorithm, training, evaluation, self.axis)
+
+    def _training(self, numbers: Numbers) -> Training:
+        return replace(Training(**self.experiment.training), **numbers["training"])
+
+    def _algorithm(self, numbers: Numbers) -> Algorithm:
+        section = {**self.experiment.algorithm, **numbers["algorithm"]}
+        agent = AgentOptions(**self.experiment.agent)
+        return self.rule.build(self.environment.spec, agent, section, self._training(numbers), self.axis)
 
     def init(self, key: chex.PRNGKey, numbers: Numbers) -> SeedState:
         """A seed before its first environment step."""

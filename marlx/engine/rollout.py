@@ -66,6 +66,21 @@ class Rollout:
             returns=jnp.zeros(count),
         )
 
+    def no_rows(self, team: Team, steps: int) -> Rows:
+        """Zeros in the shape of the rows of `steps` slots that `run` returns."""
+        count = team.starts.shape[0]
+        one = jax.eval_shape(jax.vmap(self.environment.pack), team.environment)
+        agents = self.spec.n_agents
+        return Rows(
+            packed=jax.tree.map(lambda x: jnp.zeros((count, steps + 1, *x.shape[1:]), x.dtype), one),
+            first_actions=jnp.zeros((count, agents), self.index_dtype),
+            actions=jnp.zeros((count, steps + 1, agents), self.index_dtype),
+            rewards=jnp.zeros((count, steps)),
+            terminated=jnp.zeros((count, steps), bool),
+            valid=jnp.zeros((count, steps), bool),
+            starts=jnp.zeros((count, steps + 1), bool),
+        )
+
     def run(
         self, learner: Any, team: Team, key: chex.PRNGKey, epsilon: jax.Array, steps: int
     ) -> tuple[Team, Rows, Episodes]:

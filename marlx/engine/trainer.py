@@ -99,10 +99,7 @@ class Trainer:
         """A seed before its first environment step, iteration 0."""
         learner = self.algorithm.init(self._key(key, Stream.LEARNER))
         team = self.rollout.reset(self._key(key, Stream.ENVIRONMENT), self.training.num_envs)
-        rows = jax.eval_shape(
-            lambda team: self.rollout.run(learner, team, key, jnp.float32(1), self.plan.rollout_steps)[1], team
-        )
-        empty = replay.init(_zeros(rows), self.plan.capacity)
+        empty = replay.init(self.rollout.no_rows(team, self.plan.rollout_steps), self.plan.capacity)
         zero = jnp.int32(0)
         state = SeedState(key, learner, team, empty, zero, zero, zero, {})
         measured = jax.eval_shape(lambda state: self._update(zero, state, learner)[1], state)
