@@ -141,12 +141,15 @@ def test_greedy_agents_are_jointly_greedy(name: str) -> None:
     """IGM: over all joint actions of 3 agents with 4 actions each, Q_tot is greatest where every agent is greedy."""
     mixer = _made(name)
     actions = jnp.stack(jnp.meshgrid(*[jnp.arange(A)] * N, indexing="ij"), axis=-1).reshape(-1, N)
-    wide = lambda x: jnp.broadcast_to(x, (len(actions), *x.shape))  # noqa: E731
-    for seed in range(25):
+
+    def joint_values(seed: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Utilities [N A] and the values of all joint actions [A^N]."""
         utilities = 3 * jax.random.normal(jax.random.key(seed), (N, A))
         _, state, context = _inputs((), seed)
-        context = jax.tree.map(wide, context._replace(greedy_utilities=utilities.max(-1)))._replace(actions=actions)
+        here = (state, context._replace(greedy_utilities=utilities.max(-1)))
+        state, context = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(actions), *x.shape)), here)
         params = mixer.init(jax.random.key(seed + 100))
-        joint = mixer.apply(params, take(utilities, actions), wide(state), context)
-        assert joint.shape == (A**N,)
-        assert actions[joint.argmax()].tolist() == utilities.argmax(-1).tolist()
+        return utilities, mixer.apply(params, take(utilities, actions), state, context._replace(actions=actions))
+
+    utilities, joint = jax.jit(jax.vmap(joint_values))(jnp.arange(25))
+    np.testing.assert_array_equal(actions[joint.argmax(-1)], utilities.argmax(-1))

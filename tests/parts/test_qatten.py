@@ -68,7 +68,7 @@ def test_equals_loops(weighted: bool) -> None:
     def value(params: Any, q: jax.Array) -> jax.Array:
         return mixer.apply(params, q, s, _context(o))
 
-    found, slopes = jax.value_and_grad(value, argnums=(0, 1))(params, q)
+    found, slopes = jax.jit(jax.value_and_grad(value, argnums=(0, 1)))(params, q)
     point = as_float64((params, q))
     state, observation = as_float64((s, o))
 
@@ -126,6 +126,7 @@ def test_a_state_too_short_for_the_keys_is_a_mistake_of_the_user() -> None:
 def test_gradient_reaches_every_live_parameter() -> None:
     method, steps = learner(mixer="qatten"), batch()
     live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
-    ours, targets = jax.grad(lambda p, t: loss(method, p, t, steps)[0], argnums=(0, 1))(live, other)
+    gradient = jax.jit(jax.grad(lambda p, t: loss(method, p, t, steps)[0], argnums=(0, 1)))
+    ours, targets = gradient(live, other)
     assert all((jnp.abs(g) > 0).any() for g in jax.tree.leaves(ours))
     assert all((g == 0).all() for g in jax.tree.leaves(targets))
