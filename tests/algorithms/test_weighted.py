@@ -1,0 +1,294 @@
+"""Weighted methods and ResQ: losses by hand, slopes of the mixer, whom gradients reach, what does not go together."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx import weightings
+from marlx.algorithms.value_factorization import ValueFactorization
+from marlx.engine.seeds import ROWS
+from marlx.mixers import MIXERS
+from marlx.types import Batch
+from marlx.weightings import WEIGHTINGS
+from marlx.weightings.base import Evidence, Weighting
+from tests.algorithms.learning import START, B, N, T, batch, learner, loss
+
+CENTRAL = {"mixer": "qmix", "critic": "central", "critic_width": 8}
+CASES: dict[str, dict[str, Any]] = {
+    "ow": {**CENTRAL, "weighting": "ow", "alpha": 0.3},
+    "cw": {**CENTRAL, "weighting": "cw", "alpha": 0.3},
+    "ideal_cw": {**CENTRAL, "weighting": "ideal_cw", "alpha": 0.3},
+    "remix": {**CENTRAL, "weighting": "remix"},
+    "resq": {**CENTRAL, "residual": "constrained", "residual_width": 8},
+    "resq_raw": {**CENTRAL, "residual": "raw", "residual_width": 8},
+}
+MLP = {"network": "mlp"}  # quicker; the memory of the agents has tests of its own
+NUMBERS = {"gamma": 0.9, "td_lambda": 0.7, "loss_scale": 0.5}
+
+
+def _two(method: ValueFactorization) -> tuple[Any, Any]:
+    """Live and target parameters, different ones."""
+    live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
+    return live, other
+
+
+def _told(monkeypatch: pytest.MonkeyPatch, method: ValueFactorization, *others: Any) -> tuple[Evidence, jax.Array, Any]:
+    """What the weighting is told in a loss, the weights that it gives, and the loss with its metrics."""
+    seen: list[tuple[Evidence, jax.Array]] = []
+    original = type(method.weighting).weights
+
+    def recorded(self: Weighting, state: Any, evidence: Evidence) -> jax.Array:
+        seen.append((evidence, original(self, state, evidence)))
+        return seen[-1][1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(method.weighting), "weights", recorded)
+        found = loss(method, *others)
+    return *seen[-1], found
+
+
+def _weight(name: str, x: Evidence, t: int, b: int) -> Any:
+    """Weight of one step from the evidence, without those that need the whole batch."""
+    if name == "ow":
+        return 1 if x.joint_value[t, b] < x.target[t, b] else 0.3
+    if name == "cw":
+        assert x.critic_greedy is not None
+        is_greedy = all(x.actions[t, b, i] == x.greedy[t, b, i] for i in range(N))
+        return 1 if is_greedy or x.target[t, b] > x.critic_greedy[t, b] else 0.3
+    if name == "ideal_cw":
+        assert x.optimal is not None
+        return 1 if x.optimal[t, b] else 0.3
+    return 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target's critic at the live greedy actions, TD(lambda), weights, masked residual, mean of each term."""
+    method, steps = learner(MLP, NUMBERS, critic_loss_scale=0.25, **CASES[name]), batch(seed=3)
+    live, other = _two(method)
+    told, weights, (found, metrics) = _told(monkeypatch, method, live, other, steps)
+    view, state = steps.view, steps.view.state
+    assert method.critic is not None
+    q = np.asarray(method.play(live, view).utilities)
+    values, old = (method.critic.use(params["critic"], view) for params in (live, other))
+    greedy = np.where(np.asarray(view.available), q, -np.inf).argmax(-1)
+    raws = method.residual.use(live["residual"], view) if method.residual else None
+    td = critic = penalty = 0.0
+    masked = set()
+    for b in range(B):
+        at_greedy = [
+            method.critic.at(other["critic"], old[t, b], state[t, b], jnp.asarray(greedy[t, b])) for t in range(T + 1)
+        ]
+        future = float(at_greedy[T])
+        for t in reversed(range(T)):
+            here, action = (t, b), steps.actions[t, b]
+            discount = 0.9 * (1 - float(steps.terminated[here]))
+            future = float(steps.rewards[here]) + discount * (0.3 * float(at_greedy[t + 1]) + 0.7 * future)
+            taken = jnp.array([q[t, b, i, action[i]] for i in range(N)])
+            joint = float(method.mixer.apply(live["mixer"], taken, state[here]))
+            believed = float(method.critic.at(live["critic"], values[here], state[here], action))
+            for mine, theirs in (
+                (told.joint_value, joint), (told.target, future), (told.critic_value, believed),
+                (told.critic_greedy, at_greedy[t]),
+            ):  # fmt: skip
+                assert mine is not None
+                np.testing.assert_allclose(mine[here], theirs, rtol=1e-4, atol=1e-6)
+            weight = float(weights[here]) if name == "remix" else _weight(name, told, t, b)
+            if method.residual:
+                assert raws is not None
+                extra = float(method.residual.at(live["residual"], raws[here], state[here], action))
+                extra = -abs(extra) if name == "resq" else extra
+                penalty += max(extra, 0.0) ** 2
+                masked.add(same := (np.asarray(action) == greedy[here]).all())
+                joint += 0 if same else extra
+            td += weight * (joint - future) ** 2
+            critic += (believed - future) ** 2
+    np.testing.assert_allclose(metrics["td_loss"], 0.5 * td / (T * B), rtol=1e-5)
+    np.testing.assert_allclose(metrics["critic_loss"], 0.25 * critic / (T * B), rtol=1e-5)
+    np.testing.assert_allclose(found, (0.5 * td + 0.25 * critic + penalty) / (T * B), rtol=1e-5)
+    if method.residual:
+        assert masked == {True, False}  # the batch shows both cases
+        assert (penalty > 0) == (name == "resq_raw")
+    else:
+        assert len(np.unique(weights)) > 1
+
+
+# Slopes
+
+
+def _qmix_slopes(mixer: Any, params: Any, utilities: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """f'_j = sum_k h'(z_k) |W1_jk| |w2_k|, h' = 1 above 0 and e^z below, of one step in double precision."""
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
+
+    def affine(name: str, x: np.ndarray) -> np.ndarray:
+        return x @ p[name]["kernel"] + p[name]["bias"]
+
+    k, e = mixer.hypernet_width, mixer.mixing_width
+    first, second, _, b1 = np.split(affine("first", state), np.cumsum([k, k, e]))
+    w1 = np.abs(affine("w1", np.maximum(first, 0))).reshape(N, e)
+    w2 = np.abs(affine("w2", np.maximum(second, 0)))
+    z = utilities @ w1 + b1
+    slopes: np.ndarray = w1 @ (np.where(z > 0, 1, np.exp(z)) * w2)
+    return slopes
+
+
+def test_slopes_of_qmix(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, steps = learner(MLP, **CASES["remix"]), batch()
+    live, other = _two(method)
+    told, _, _ = _told(monkeypatch, method, live, other, steps)
+    q = np.asarray(method.play(live, steps.view).utilities, np.float64)
+    assert told.slopes is not None
+    for t in range(T):
+        for b in range(B):
+            taken = np.array([q[t, b, i, steps.actions[t, b, i]] for i in range(N)])
+            expected = _qmix_slopes(method.mixer, live["mixer"], taken, np.asarray(steps.view.state[t, b], np.float64))
+            np.testing.assert_allclose(told.slopes[t, b], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixer", [name for name in ("vdn", "qmix", "qatten") if name in MIXERS])
+def test_slopes_are_differences_of_the_joint_value(mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mixer that ReMIX may have; each agent's utility moved by itself at one step."""
+    method, steps = learner(MLP, **{**CASES["remix"], "mixer": mixer}), batch()
+    live, other = _two(method)
+    told, _, _ = _told(monkeypatch, method, live, other, steps)
+    state = method.init(jax.random.key(0))._replace(target=other)
+    context = method.loss(live, state, steps, jax.random.key(0), START)[1][2]
+    taken = jnp.take_along_axis(told.utilities, told.actions[..., None], -1)[..., 0]
+    assert told.slopes is not None
+    for i in range(N):
+        up, down = (
+            method.mixer.apply(live["mixer"], taken.at[..., i].add(step), told.state, context) for step in (0.02, -0.02)
+        )
+        np.testing.assert_allclose(told.slopes[..., i], (up - down) / 0.04, rtol=2e-3, atol=1e-4)
+    if mixer == "vdn":
+        np.testing.assert_array_equal(told.slopes, jnp.ones((T, B, N)))
+
+
+# Whom gradients reach: live parameters only, which `_gradient` asserts
+
+
+@dataclass(frozen=True)
+class Given(Weighting):
+    """Weights that are constants."""
+
+    values: Any
+
+    def weights(self, state: Any, evidence: Evidence) -> jax.Array:
+        return self.values
+
+
+def _gradient(method: ValueFactorization, live: Any, other: Any, steps: Batch) -> Any:
+    """Of the live parameters; the target's is zero everywhere."""
+    gradients = jax.jit(jax.grad(lambda params, target: loss(method, params, target, steps)[0], argnums=(0, 1)))
+    ours, targets = gradients(live, other)
+    assert all((g == 0).all() for g in jax.tree.leaves(targets))
+    return ours
+
+
+def _same(one: Any, other: Any) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), one, other)
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_weights_are_constants_and_the_critic_learns_by_itself(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With constants for weights and no loss of the critic, agent and mixer have the same gradient, the critic none."""
+    critic = CENTRAL if WEIGHTINGS[name].load().needs_critic else {}
+    method, steps = learner(MLP, weighting=name, **critic), batch(seed=3)
+    live, other = _two(method)
+    _, weights, _ = _told(monkeypatch, method, live, other, steps)
+    given = replace(method, weighting=Given(N, 3, 5, None, weights), critic_loss_scale=0.0)
+    found, expected = (_gradient(m, live, other, steps) for m in (method, given))
+    _same({**found, "critic": None}, {**expected, "critic": None})
+    assert all((g == 0).all() for g in jax.tree.leaves(expected.get("critic")))
+    assert all((jnp.abs(g) > 0).any() for g in jax.tree.leaves(found))
+
+
+def test_residual_is_masked_at_the_greedy_action() -> None:
+    """There it learns nothing, and the error is that of QMIX alone; elsewhere both learn."""
+    method, plain, steps = learner(MLP, **CASES["resq"]), learner(MLP, **CENTRAL), batch(seed=3)
+    live, other = _two(method)
+    greedy = jnp.where(steps.view.available, method.play(live, steps.view).utilities, -jnp.inf).argmax(-1)
+    at_greedy = _gradient(method, live, other, steps._replace(actions=greedy))
+    assert all((g == 0).all() for g in jax.tree.leaves(at_greedy["residual"]))
+    alone = {name: live[name] for name in ("agent", "mixer", "critic")}
+    targets = {name: other[name] for name in alone}
+    expected = _gradient(plain, alone, targets, steps._replace(actions=greedy))
+    _same({name: at_greedy[name] for name in alone}, expected)
+    elsewhere = _gradient(method, live, other, steps)
+    assert all((jnp.abs(g) > 0).any() for g in jax.tree.leaves(elsewhere["residual"]["mixer"]))
+
+
+def test_residual_agent_starts_as_a_copy_of_the_agent() -> None:
+    params = learner(MLP, **CASES["resq"]).init(jax.random.key(0)).params
+    jax.tree.map(np.testing.assert_array_equal, params["residual"]["agent"], params["agent"])
+    leaves = [jax.tree.leaves(params[name]["agent"]) for name in ("critic", "residual")]
+    assert any((a != b).any() for a, b in zip(*leaves, strict=True))
+
+
+def test_an_update_on_devices_that_share_a_batch() -> None:
+    """ReMIX's range over the batch is exchanged inside the gradient."""
+    method, steps = learner(MLP, **CASES["remix"]), batch(seed=3)
+    state = method.init(jax.random.key(0))
+    whole, expected = method.update(state, steps, jax.random.key(1), START)
+    shared = replace(method, axis=ROWS, weighting=replace(method.weighting, axis=ROWS))
+    rows, same = PartitionSpec(None, ROWS), PartitionSpec()
+    update = jax.shard_map(
+        lambda share: shared.update(state, share, jax.random.key(1), START),
+        mesh=Mesh(np.array(jax.devices()[:2]), (ROWS,)), in_specs=(rows,), out_specs=same, check_vma=False,
+    )  # fmt: skip
+    found, metrics = jax.jit(update)(steps)
+    np.testing.assert_allclose(metrics["weight"], expected["weight"], rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found.params, whole.params)
+
+
+# What does not go together
+
+
+@pytest.mark.parametrize(
+    "method, environment, overrides, words",
+    [
+        ("remix", "matrix_game", ("algorithm.mixer=feed_forward",), "needs a mixer that is monotone"),
+        ("remix", "matrix_game", ("algorithm.monotone=false",), "needs a mixer that is monotone"),
+        ("remix", "matrix_game", ("algorithm.recent_rows=15",), "recent_rows must be at least the 16 rows"),
+        ("remix", "matrix_game", ("algorithm.recent_percent=101",), "recent_percent must be at most 100"),
+        ("remix", "matrix_game", ("algorithm.critic=none",), "weighting=remix needs algorithm.critic=central"),
+        ("cw_qmix", "matrix_game", ("algorithm.critic=none",), "weighting=cw needs algorithm.critic=central"),
+        ("qmix", "matrix_game", ("algorithm.weighting=ow",), "weighting=ow needs algorithm.critic=central"),
+        ("cw_qmix", "matrix_game", ("algorithm.alpha=1.5",), "algorithm.alpha must be at most 1, not 1.5"),
+        ("ow_qmix", "matrix_game", ("algorithm.alpha=-0.1",), "algorithm.alpha must be at least 0, not -0.1"),
+        ("qpro", "matrix_game", ("algorithm.weight_low=1.5",), "algorithm.weight_low must be at most 1"),
+        ("qpro", "matrix_game", ("algorithm.slope_floor=0",), "algorithm.slope_floor must be at least 1e-06"),
+        ("ideal_cw_qmix", "predator_prey", (), "needs an environment that knows its best joint action"),
+        ("resq", "matrix_game", ("algorithm.mixer=independent",), "mixer=independent has no joint value"),
+        *(
+            ("iql", "matrix_game", (f"algorithm.weighting={name}",), "mixer=independent has no joint value")
+            for name in WEIGHTINGS
+            if name != "uniform"
+        ),
+    ],
+)
+def test_mistakes_are_one_line(method: str, environment: str, overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        marlx.configure(method, environment, *overrides)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_qpro_is_remix_on_uniform_batches() -> None:
+    remix, qpro = (marlx.configure(name, "matrix_game") for name in ("remix", "qpro"))
+    differ = {name for name, value in remix.algorithm.items() if qpro.algorithm[name] != value}
+    assert differ == {"recent_factor"} and qpro.training == remix.training
+    fewer = marlx.configure("remix", "matrix_game", "algorithm.recent_rows=8", "algorithm.recent_percent=25")
+    assert weightings.ReMIX(2, 3, 1, None, **_options(fewer)).sampling(32) == (8, 8)
+    assert weightings.ReMIX(2, 3, 1, None, **_options(qpro)).sampling(32) == (0, 0)
+
+
+def _options(experiment: marlx.Experiment) -> dict[str, Any]:
+    names = ("recent_rows", "recent_percent", "recent_factor")
+    return {name: experiment.algorithm[name] for name in names}
