@@ -1,5 +1,6 @@
 """A small team, a batch of random steps and a learner, for tests of losses."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -17,26 +18,31 @@ START = Progress(jnp.float32(0), jnp.float32(0), jnp.float32(0))
 
 
 def learner(
-    agent: dict[str, Any] | None = None, training: dict[str, Any] | None = None, **section: Any
+    agent: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    n_agents: int = N,
+    axis: str | None = None,
+    **section: Any,
 ) -> vf.ValueFactorization:
     """A composition by the fields of its section."""
     values = {**vf.defaults(section), **section}
-    return vf.make(SPEC, AgentOptions(hidden_size=8, **(agent or {})), values, Training(**(training or {})))
+    options, spec = AgentOptions(hidden_size=8, **(agent or {})), replace(SPEC, n_agents=n_agents)
+    return vf.make(spec, options, values, Training(**(training or {})), axis)
 
 
-def batch(seed: int = 0, slots: int = T, rows: int = B) -> Batch:
+def batch(seed: int = 0, slots: int = T, rows: int = B, n_agents: int = N) -> Batch:
     """Random rows with masks; the second row terminates in its last step."""
     keys = jax.random.split(jax.random.key(seed), 5)
-    available = jax.random.uniform(keys[0], (slots + 1, rows, N, A)) < 0.6
+    available = jax.random.uniform(keys[0], (slots + 1, rows, n_agents, A)) < 0.6
     available = available.at[..., 0].set(True)
     view = View(
-        observation=jax.random.normal(keys[1], (slots + 1, rows, N, O)),
+        observation=jax.random.normal(keys[1], (slots + 1, rows, n_agents, O)),
         state=jax.random.normal(keys[2], (slots + 1, rows, D)),
         available=available,
-        previous_actions=jnp.full((slots + 1, rows, N), A, jnp.int32),
+        previous_actions=jnp.full((slots + 1, rows, n_agents), A, jnp.int32),
         starts=jnp.zeros((slots + 1, rows), bool).at[0].set(True),
     )
-    actions = jnp.argmax(jax.random.uniform(keys[3], (slots + 1, rows, N, A)) * available, axis=-1)
+    actions = jnp.argmax(jax.random.uniform(keys[3], (slots + 1, rows, n_agents, A)) * available, axis=-1)
     rewards = jax.random.normal(keys[4], (slots, rows))
     terminated = jnp.zeros((slots, rows), bool).at[-1, 1].set(True)
     return Batch(view, actions, rewards, terminated, jnp.ones((slots, rows), bool), optimal=rewards > 0.5)

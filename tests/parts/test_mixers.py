@@ -13,7 +13,7 @@ from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.mixers.qmix import QMIX, mix
 
-N, D, A, O, H = 3, 10, 4, 5, 8
+N, D, A, O, H, G = 3, 10, 4, 5, 8, 6
 
 
 def _qmix_numbers(monotone: bool) -> tuple[jax.Array, jax.Array]:
@@ -79,14 +79,16 @@ def test_vdn_numbers() -> None:
     np.testing.assert_array_equal(gradient, [1, 1])
 
 
-def _inputs(shape: tuple[int, ...], seed: int = 0) -> tuple[jax.Array, jax.Array, Context]:
-    keys = jax.random.split(jax.random.key(seed), 6)
+def _inputs(mixer: Mixer, shape: tuple[int, ...], seed: int = 0) -> tuple[jax.Array, jax.Array, Context]:
+    keys = jax.random.split(jax.random.key(seed), 7)
     utilities = 3 * jax.random.normal(keys[0], (*shape, N))
     context = Context(
         greedy_utilities=utilities + jax.random.exponential(keys[1], (*shape, N)),
         actions=jax.random.randint(keys[2], (*shape, N), 0, A),
         memory=jax.random.normal(keys[3], (*shape, N, H)),
         observation=jax.random.normal(keys[4], (*shape, N, O)),
+        group_state=jnp.tanh(jax.random.normal(keys[6], (*shape, N, G))),
+        variables=mixer.variables(),
     )
     return utilities, 2 * jax.random.normal(keys[5], (*shape, D)), context
 
@@ -94,7 +96,10 @@ def _inputs(shape: tuple[int, ...], seed: int = 0) -> tuple[jax.Array, jax.Array
 def _made(name: str) -> Mixer:
     """A registered mixer with its defaults, for the sizes of this file."""
     part = MIXERS[name].load()
-    sizes = {"n_agents": N, "state_size": D, "n_actions": A, "observation_size": O, "memory_size": H, "axis": None}
+    sizes = {
+        "n_agents": N, "state_size": D, "n_actions": A, "observation_size": O, "memory_size": H, "group_width": G,
+        "axis": None,
+    }  # fmt: skip
     return part(**{f.name: sizes[f.name] for f in dataclasses.fields(part) if "option" not in f.metadata})
 
 
@@ -102,11 +107,12 @@ def _made(name: str) -> Mixer:
 def test_any_leading_axes(name: str) -> None:
     mixer = _made(name)
     params = mixer.init(jax.random.key(0))
-    utilities, state, context = _inputs((4, 2))
+    utilities, state, context = _inputs(mixer, (4, 2))
     whole = mixer.apply(params, utilities, state, context)
     for t in range(4):
         for b in range(2):
-            here = jax.tree.map(lambda x, t=t, b=b: x[t, b], context)
+            here = jax.tree.map(lambda x, t=t, b=b: x[t, b], context._replace(variables=()))
+            here = here._replace(variables=context.variables)
             one = mixer.apply(params, utilities[t, b], state[t, b], here)
             np.testing.assert_allclose(whole[t, b], one, rtol=1e-4, atol=1e-5)
 
@@ -119,7 +125,7 @@ IGM = [name for name in MONOTONE if name != "independent"] + ["qplex"]
 def test_monotone_in_every_utility(name: str) -> None:
     """dQ_tot/dq_i >= 0 at 1,000 draws of utilities and states for random parameters."""
     mixer = _made(name)
-    utilities, state, context = _inputs((1000,), seed=1)
+    utilities, state, context = _inputs(mixer, (1000,), seed=1)
     for seed in range(3):
         params = mixer.init(jax.random.key(seed))
 
@@ -129,9 +135,28 @@ def test_monotone_in_every_utility(name: str) -> None:
         assert (jax.grad(total)(utilities) >= 0).all()
 
 
+@pytest.mark.parametrize("name", [name for name in MIXERS if _made(name).is_monotone and name != "independent"])
+def test_greedy_agents_are_jointly_greedy(name: str) -> None:
+    """IGM, by enumeration of all joint actions of random tables of utilities."""
+    mixer = _made(name)
+    params = mixer.init(jax.random.key(2))
+    table = 3 * jax.random.normal(jax.random.key(3), (20, N, A))
+    joints = jnp.stack(jnp.meshgrid(*(jnp.arange(A),) * N, indexing="ij"), -1).reshape(-1, N)
+    _, state, context = _inputs(mixer, (20, len(joints)), seed=2)
+    same = ("memory", "observation", "group_state")  # whatever the action
+    first = {field: jnp.broadcast_to(getattr(context, field)[:, :1], getattr(context, field).shape) for field in same}
+    greedy = jnp.broadcast_to(table.max(-1)[:, None], (20, len(joints), N))
+    actions = jnp.broadcast_to(joints, greedy.shape)
+    context = context._replace(**first, greedy_utilities=greedy, actions=actions)
+    utilities = jnp.take_along_axis(table[:, None], actions[..., None], -1)[..., 0]
+    values = mixer.apply(params, utilities, jnp.broadcast_to(state[:, :1], state.shape), context)
+    at_greedy = (joints[None] == table.argmax(-1)[:, None]).all(-1)
+    np.testing.assert_allclose(values[at_greedy], values.max(1), rtol=1e-6)
+
+
 def test_without_the_constraint_some_slope_is_negative() -> None:
     mixer = QMIX(N, D, monotone=False)
-    utilities, state, context = _inputs((1000,), seed=1)
+    utilities, state, context = _inputs(mixer, (1000,), seed=1)
     params = mixer.init(jax.random.key(0))
     assert (jax.grad(lambda q: mixer.apply(params, q, state, context).sum())(utilities) < 0).any()
 
