@@ -123,28 +123,35 @@ class ReMIX(Weighting):
     needs_slopes: ClassVar[bool] = True
 
     def fit(self, state: Any, evidence: Evidence) -> tuple[Any, Metrics]:
-        """Learns nothing; reports the share of steps whose exponent is clipped."""
-        if not self.exponential_factor:
-            return state, {}
-        assert evidence.critic_value is not None
-        clipped = jnp.abs(evidence.critic_value - evidence.joint_value) > self.exponent_limit
-        return state, {"clipped_exponents": masked_mean(clipped.astype(jnp.float32), evidence.valid, self.axis)}
+        """Learns nothing; reports the shares of steps whose exponent is clipped, and whose G is not positive."""
+        shares: Metrics = {}
+        if self.exponential_factor:
+            assert evidence.critic_value is not None
+            shares["clipped_exponents"] = jnp.abs(evidence.critic_value - evidence.joint_value) > self.exponent_limit
+        if self.policy_factor:
+            shares["vanished_policy_factors"] = self._policy(evidence) <= 0
+        return state, {
+            name: masked_mean(share.astype(jnp.float32), evidence.valid, self.axis) for name, share in shares.items()
+        }
 
     def weights(self, state: Any, evidence: Evidence) -> jax.Array:
         """The steps' E, mapped to [weight_low, weight_high]."""
         e = evidence
         assert e.critic_value is not None
-        assert e.slopes is not None
         regrets = regret(
             e.joint_value,
             e.target,
             gap(e.joint_value, e.target) if self.gap_factor else 1.0,
             exponential(e.critic_value, e.joint_value, self.exponent_limit) if self.exponential_factor else 1.0,
-            policy(e.utilities, e.available, e.actions, e.slopes, self.slope_floor) if self.policy_factor else 1.0,
+            self._policy(e) if self.policy_factor else 1.0,
         )
         if self.rescale == "clip":
             return jnp.clip(regrets, self.weight_low, self.weight_high)
         return rescale(regrets, e.valid, self.weight_low, self.weight_high, self.axis)
+
+    def _policy(self, e: Evidence) -> jax.Array:
+        assert e.slopes is not None
+        return policy(e.utilities, e.available, e.actions, e.slopes, self.slope_floor)
 
     def sampling(self, batch_size: int) -> Sampling:
         """`recent_percent` of the batch out of the latest `recent_rows` rows."""

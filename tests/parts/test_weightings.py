@@ -181,7 +181,16 @@ def test_share_of_clipped_exponents() -> None:
     evidence = evidence._replace(critic_value=evidence.joint_value + exponents)
     _, metrics = _made("remix").fit((), evidence)
     np.testing.assert_allclose(metrics["clipped_exponents"], 2 / (T * B - 1), rtol=1e-6)
-    assert not _made("remix", exponential_factor=False).fit((), evidence)[1]
+    assert not _made("remix", exponential_factor=False, policy_factor=False).fit((), evidence)[1]
+
+
+def test_share_of_vanished_policy_factors() -> None:
+    """Slopes of 2 or more: G <= N / 2 - 1 = 0 for these two agents; slopes near 0: G is large unless pi = 1."""
+    valid = jnp.ones((T, B), bool).at[0, 0].set(False)
+    slopes = jnp.full((T, B, N), 0.01).at[0].set(2.0)
+    evidence = _evidence()._replace(valid=valid, slopes=slopes, available=jnp.ones((T, B, N, A), bool))
+    _, metrics = _made("remix").fit((), evidence._replace(utilities=jnp.zeros((T, B, N, A))))
+    np.testing.assert_allclose(metrics["vanished_policy_factors"], (B - 1) / (T * B - 1), rtol=1e-6)
 
 
 def test_recent_rows_of_a_batch() -> None:
