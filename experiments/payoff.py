@@ -31,13 +31,15 @@ class Outcome(NamedTuple):
     share: float  # of seeds whose greedy joint action is a best one
     greedy: dict[str, float]  # joint action as letters -> share of seeds, most frequent first
     table: npt.NDArray[np.float64]  # mean learned joint values [A .. A]
+    igm_gap: float  # mean of max Q_tot - Q_tot(greedy joint action); 0 for every method with IGM
+    igm_broken: float  # share of seeds in which it is more than rounding
     seconds: float
 
 
 def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> Outcome:
     """Trains `seeds` seeds of a method on a payoff under uniform data for `steps` environment steps each."""
     import marlx
-    from marlx.analysis.joint_table import greedy_actions, learned_tables
+    from marlx.analysis.joint_table import greedy_actions, igm_gap, learned_tables
     from marlx.engine.seeds import Fleet
     from marlx.host import backend
     from marlx.program import Program
@@ -58,7 +60,9 @@ def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> 
     best = truth[tuple(chosen.T)] >= truth.max() - 1e-6
     letters = collections.Counter("".join(chr(ord("A") + action) for action in joint) for joint in chosen)
     greedy = {joint: count / seeds for joint, count in letters.most_common()}
-    return Outcome(float(best.mean()), greedy, tables.mean(0), time.perf_counter() - started)
+    gap = igm_gap(tables, chosen)
+    seconds = time.perf_counter() - started
+    return Outcome(float(best.mean()), greedy, tables.mean(0), float(gap.mean()), float((gap > 1e-3).mean()), seconds)
 
 
 def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, picture: Path | None) -> None:
@@ -69,9 +73,8 @@ def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, pi
 
     truth = np.asarray(marlx_envs.make("matrix_game", payoff=payoff).params["rewards"])[0]
     title = f"payoff {payoff}, uniform data, {seeds} seeds, {steps:,} steps each"
-    table = Table(
-        "method", "at the best", "greedy joint actions", "value there", "s", title=title, title_justify="left"
-    )
+    columns = ("method", "at the best", "greedy joint actions", "value there", "IGM gap", "s")
+    table = Table(*columns, title=title, title_justify="left")
     for name, outcome in outcomes.items():
         most = list(outcome.greedy.items())[:3]
         place = tuple(ord(letter) - ord("A") for letter in most[0][0])
@@ -80,6 +83,7 @@ def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, pi
             f"{outcome.share:.0%}",
             ", ".join(f"{joint} {share:.0%}" for joint, share in most),
             f"{outcome.table[place]:.2f}",
+            f"{outcome.igm_gap:.2f} ({outcome.igm_broken:.0%})" if outcome.igm_broken else "0",
             f"{outcome.seconds:.0f}",
         )
     Console().print(table)
