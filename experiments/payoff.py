@@ -35,6 +35,8 @@ class Outcome(NamedTuple):
     value: float  # mean payoff of the greedy joint actions
     greedy: dict[str, float]  # joint action as letters -> share of seeds, most frequent first
     tables: dict[str, npt.NDArray[np.float64]]  # mean over seeds of "joint" (Q_tot), "critic", .. [A .. A]
+    igm_gap: float  # mean of max Q_tot - Q_tot(greedy joint action); 0 for every method with IGM
+    igm_broken: float  # share of seeds in which it is more than rounding
     seconds: float
 
     @property
@@ -64,7 +66,7 @@ class Laboratory:
 
     def study(self, payoff: npt.NDArray[np.float32]) -> Outcome:
         """Trains all seeds from scratch on a payoff [A .. A]."""
-        from marlx.analysis.joint_table import greedy_actions, learned_tables
+        from marlx.analysis.joint_table import greedy_actions, igm_gap, learned_tables
 
         started = time.perf_counter()
         numbers = {**self.fleet.numbers, "environment": {"rewards": payoff[None]}}
@@ -73,13 +75,15 @@ class Laboratory:
         learner = self.fleet.cut(state.learner)
         tables = learned_tables(self.program, learner, numbers)
         chosen = greedy_actions(self.program, learner, numbers)
-        reached = payoff[tuple(chosen.T)]
+        reached, gap = payoff[tuple(chosen.T)], igm_gap(tables["joint"], chosen)
         letters = collections.Counter("".join(chr(ord("A") + action) for action in joint) for joint in chosen)
         return Outcome(
             share=float((reached >= payoff.max() - 1e-6).mean()),
             value=float(reached.mean()),
             greedy={joint: count / self.seeds for joint, count in letters.most_common()},
             tables={name: table.mean(0) for name, table in tables.items()},
+            igm_gap=float(gap.mean()),
+            igm_broken=float((gap > 1e-3).mean()),
             seconds=time.perf_counter() - started,
         )
 
@@ -103,9 +107,8 @@ def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, pi
 
     truth = named(payoff)
     title = f"payoff {payoff}, uniform data, {seeds} seeds, {steps:,} steps each"
-    table = Table(
-        "method", "at the best", "greedy joint actions", "value there", "s", title=title, title_justify="left"
-    )
+    columns = ("method", "at the best", "greedy joint actions", "value there", "IGM gap", "s")
+    table = Table(*columns, title=title, title_justify="left")
     for name, outcome in outcomes.items():
         most = list(outcome.greedy.items())[:3]
         place = tuple(ord(letter) - ord("A") for letter in most[0][0])
@@ -114,6 +117,7 @@ def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, pi
             f"{outcome.share:.0%}",
             ", ".join(f"{joint} {share:.0%}" for joint, share in most),
             f"{outcome.table[place]:.2f}",
+            f"{outcome.igm_gap:.2f} ({outcome.igm_broken:.0%})" if outcome.igm_broken else "0",
             f"{outcome.seconds:.0f}",
         )
     Console().print(table)

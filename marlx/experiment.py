@@ -86,9 +86,11 @@ def configure(algorithm: str, environment: str, *overrides: str | Mapping[str, A
     if not isinstance(profile, str) or profile not in PROFILES:
         raise unknown("value of algorithm.profile", profile, PROFILES)
     numbers = training_numbers(profile, algorithm, environment)
-    composition = {f"algorithm.{name}": value for name, value in method.composition.items()}
-    defaults = {**numbers, **method.defaults, **method.environments.get(environment, {})}
-    return _resolve(algorithm, environment, defaults, {**composition, **user}, user)
+    own = method.environments.get(environment, {})
+    parts = {f"algorithm.{name}": value for name, value in method.composition.items()}
+    parts = {name: own.get(name, value) for name, value in parts.items()}
+    defaults = {**numbers, **method.defaults, **own}
+    return _resolve(algorithm, environment, defaults, {**parts, **user}, user)
 
 
 def from_dict(values: Mapping[str, Any]) -> Experiment:

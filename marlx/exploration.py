@@ -1,7 +1,7 @@
 """Behaviour policies over available actions, and the schedule of epsilon.
 
-The samplers draw one uniform number for each decision, which is all the randomness they need. The same policies as
-`distrax` distributions are in `policy`, for probabilities, entropies and tests.
+Epsilon-greedy samplers draw one uniform number for each decision, which is all the randomness they need. The same
+policies as `distrax` distributions are in `policy`, for probabilities, entropies and tests.
 """
 
 from collections.abc import Callable
@@ -66,13 +66,29 @@ def centralised(key: chex.PRNGKey, utilities: jax.Array, available: jax.Array, e
     return jnp.where(explores[..., None], uniform_available(uniform, available), greedy(utilities, available))
 
 
-EXPLORERS: dict[str, Explorer] = {"decentralised": decentralised, "centralised": centralised}
+def softmax(key: chex.PRNGKey, utilities: jax.Array, available: jax.Array, epsilon: jax.Array) -> jax.Array:
+    """Each agent by itself: u_i with probability in proportion to exp(Q_i(u_i) / epsilon), epsilon = 0 being greedy.
+
+    Shapes as in `decentralised`. [CHOICE] The value of epsilon's schedule is the temperature, in units of utilities.
+    """
+    return greedy(utilities + epsilon * jax.random.gumbel(key, utilities.shape), available)  # the Gumbel-max trick
 
 
-def policy(utilities: jax.Array, available: jax.Array, epsilon: jax.Array | float) -> "distrax.Categorical":
-    """Each agent's marginal policy under epsilon-greedy (either form), as a distribution over A actions."""
+EXPLORERS: dict[str, Explorer] = {"decentralised": decentralised, "centralised": centralised, "softmax": softmax}
+
+
+def policy(
+    utilities: jax.Array, available: jax.Array, epsilon: jax.Array | float, explorer: str = "decentralised"
+) -> "distrax.Categorical":
+    """Each agent's marginal policy under one of `EXPLORERS`, as a distribution over A actions.
+
+    Under epsilon-greedy it is the same for both forms.
+    """
     import distrax  # heavy, and only probabilities need it
 
-    uniform = available / available.sum(-1, keepdims=True)
     best = jax.nn.one_hot(greedy(utilities, available), utilities.shape[-1])
+    if explorer == "softmax":
+        scaled = jnp.where(available, utilities, -jnp.inf) / jnp.maximum(epsilon, 1e-9)
+        return distrax.Categorical(probs=jnp.where(jnp.asarray(epsilon) > 0, jax.nn.softmax(scaled), best))
+    uniform = available / available.sum(-1, keepdims=True)
     return distrax.Categorical(probs=epsilon * uniform + (1 - epsilon) * best)

@@ -61,6 +61,7 @@ def test_every_declaration_stands_where_a_registry_reads_it() -> None:
         "Method": [(marlx.ALGORITHMS, "marlx.algorithms")],
         "Entry": [
             (marlx_envs.ENVIRONMENTS, "marlx_envs"),
+            (marlx.intrinsic.INTRINSICS, "marlx.intrinsic"),
             (marlx.mixers.MIXERS, "marlx.mixers"),
             (marlx.weightings.WEIGHTINGS, "marlx.weightings"),
         ],
@@ -94,8 +95,8 @@ def test_a_declaration_says_what_running_it_gives(call: str, path: Path, monkeyp
 
 
 def test_what_an_entry_names_can_be_loaded() -> None:
-    registries = (marlx_envs.ENVIRONMENTS, marlx.mixers.MIXERS, marlx.weightings.WEIGHTINGS)
-    for entry in (entry for registry in registries for entry in registry.values()):
+    parts = (marlx.intrinsic.INTRINSICS, marlx.mixers.MIXERS, marlx.weightings.WEIGHTINGS)
+    for entry in (entry for registry in (marlx_envs.ENVIRONMENTS, *parts) for entry in registry.values()):
         assert isinstance(entry.load(), type)
     for method in marlx.ALGORITHMS.values():
         assert callable(method.load_rule().build)

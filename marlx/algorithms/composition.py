@@ -8,6 +8,7 @@ from marlx_envs.options import Option, choice, chosen, defaults_of, number, opti
 
 from marlx import exploration
 from marlx.algorithms.profiles import PROFILES
+from marlx.intrinsic import INTRINSICS
 from marlx.mixers import MIXERS
 from marlx.weightings import WEIGHTINGS
 
@@ -20,7 +21,9 @@ class Common:
 
     profile: str = choice("house", "published set of training numbers to start from", tuple(PROFILES))
     exploration: str = choice(
-        "decentralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS)
+        "decentralised",
+        "who draws epsilon: each agent or the team; softmax: each agent, epsilon being the temperature",
+        tuple(exploration.EXPLORERS),
     )
 
 
@@ -34,6 +37,9 @@ class Composition(Common):
     critic: str = choice("none", "unrestricted joint critic that targets bootstrap from", ("none", "central"))
     residual: str = choice(
         "none", "ResQ's residual beside Q_tot: -|.|, or raw as in the code released", ("none", "constrained", "raw")
+    )
+    intrinsic: str = choice(
+        "none", "reward for what is new, added to the environment's when batches are drawn", ("none", *INTRINSICS)
     )
 
 
@@ -55,7 +61,9 @@ class ResidualOptions:
 def _parts(values: Mapping[str, Any]) -> list[tuple[Any, Mapping[str, Any]]]:
     """The option classes of a section, with the defaults that a registered name stands for."""
     composition = Composition(**chosen(Composition, values))
-    entries = (MIXERS[composition.mixer], WEIGHTINGS[composition.weighting])
+    entries = [MIXERS[composition.mixer], WEIGHTINGS[composition.weighting]]
+    if composition.intrinsic != "none":
+        entries.append(INTRINSICS[composition.intrinsic])
     parts: list[tuple[Any, Mapping[str, Any]]] = [(Composition, {}), *((e.load(), e.options) for e in entries)]
     if composition.critic != "none":
         parts.append((CriticOptions, {}))

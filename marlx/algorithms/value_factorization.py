@@ -4,7 +4,7 @@
 
 with Q_jt = Q_tot, or Q_tot plus a masked residual; y from target copies, selection by the live agent (double-Q); and
 w a constant. Everything is trained end to end by one optimiser. A forward pass is computed once and shared by all
-terms.
+terms. With an intrinsic reward the same holds for r_ext + beta r_int in place of the rewards.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ from marlx.algorithms import learner
 from marlx.algorithms.composition import Composition, defaults, options, sized
 from marlx.algorithms.learner import Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
+from marlx.intrinsic import INTRINSICS
+from marlx.intrinsic.base import Intrinsic
 from marlx.losses import masked_mean
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
@@ -44,6 +46,7 @@ class LearnerState(NamedTuple):
     synced_at: jax.Array  # episodes (or updates) at the last hard copy
     weighting: Any  # what the weighting learns
     variables: Any  # what the mixer remembers
+    intrinsic: Any  # what the intrinsic reward remembers
 
 
 def build(
@@ -84,7 +87,10 @@ def make(
     if composition.residual != "none":
         extra = JointCritic(own, FeedForward(spec.n_agents, spec.state_size, section["residual_width"]))
     scale = section.get("critic_loss_scale", 1.0)
-    made = ValueFactorization(network, mixer, weighting, critic, extra, scale, composition, training, axis)
+    intrinsic = None
+    if composition.intrinsic != "none":
+        intrinsic = sized(INTRINSICS[composition.intrinsic].load(), sizes, section)
+    made = ValueFactorization(network, mixer, weighting, critic, extra, intrinsic, scale, composition, training, axis)
     _check_together(made, spec)
     return made
 
@@ -129,6 +135,7 @@ class ValueFactorization:
     weighting: Weighting
     critic: JointCritic | None
     residual: JointCritic | None
+    intrinsic: Intrinsic | None
     critic_loss_scale: float
     composition: Composition
     training: Training
@@ -141,7 +148,7 @@ class ValueFactorization:
 
     def init(self, key: chex.PRNGKey) -> LearnerState:
         """Fresh parameters; the target starts as their copy, and ResQ's residual agent as a copy of the agent."""
-        agent_key, mixer_key, critic_key, residual_key, weighting_key = jax.random.split(key, 5)
+        agent_key, mixer_key, critic_key, residual_key, weighting_key, intrinsic_key = jax.random.split(key, 6)
         params = {"agent": self.agent.init(agent_key), "mixer": self.mixer.constrain(self.mixer.init(mixer_key))}
         if self.critic:
             params["critic"] = self.critic.init(critic_key)
@@ -150,7 +157,8 @@ class ValueFactorization:
             if self.residual.agent == self.agent:
                 params["residual"]["agent"] = params["agent"]
         weighting, variables = self.weighting.init(weighting_key), self.mixer.variables()
-        return LearnerState(*learner.begin(params, self.training), weighting, variables)
+        intrinsic = self.intrinsic.init(intrinsic_key) if self.intrinsic else ()
+        return LearnerState(*learner.begin(params, self.training), weighting, variables, intrinsic)
 
     def act(
         self, state: LearnerState, memory: jax.Array, view: View, key: chex.PRNGKey, epsilon: jax.Array
@@ -164,13 +172,17 @@ class ValueFactorization:
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
         loss_key, adapt_key = jax.random.split(key)
+        intrinsic: Any = ()
+        measured: Metrics = {}
+        if self.intrinsic:
+            intrinsic, batch, measured = self.intrinsic.reward(state.intrinsic, batch, progress)
         loss = partial(self.loss, state=state, batch=batch, key=loss_key, progress=progress)
         state, (metrics, weighting, context) = learner.descend(loss, state, self.training, self.axis)
         mixer = self.mixer.constrain(state.params["mixer"])
         mixer, variables, changed = self.mixer.adapt(mixer, context, progress, adapt_key)
         params = {**state.params, "mixer": mixer}
-        state = state._replace(params=params, weighting=weighting, variables=variables)
-        return learner.sync(state, self.training, progress, at_once=changed), metrics
+        state = state._replace(params=params, weighting=weighting, variables=variables, intrinsic=intrinsic)
+        return learner.sync(state, self.training, progress, at_once=changed), {**metrics, **measured}
 
     def loss(
         self, params: Params, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress

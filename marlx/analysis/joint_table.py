@@ -1,4 +1,7 @@
-"""What a method believes of every joint action at an episode's first step: the learned counterpart of a payoff."""
+"""What a method believes of every joint action at an episode's first step: the learned counterpart of a payoff.
+
+Of games in which every action is available there.
+"""
 
 import itertools
 from functools import lru_cache
@@ -59,3 +62,16 @@ def _compiled(program: Program) -> tuple[Any, Any]:
         return trainer.algorithm.act(learner, team.memory, trainer.rollout.view(team), key, jnp.float32(0))[1][0]
 
     return jax.jit(jax.vmap(tables, (0, None))), jax.jit(jax.vmap(greedy, (0, None)))
+
+
+def igm_gap(tables: npt.NDArray[np.floating], greedy: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
+    """What a learned table loses by greedy agents: max_u Q_tot(u) - Q_tot(u-hat), [S].
+
+    Where IGM holds it is 0; where it is positive, the argmax of the table is not that of the utilities.
+
+    Args:
+        tables: [S A .. A], as of `learned_tables`; greedy: u-hat, int [S N], as of `greedy_actions`.
+    """
+    cells = tables.reshape(len(tables), -1)
+    chosen = np.ravel_multi_index(tuple(greedy.T), tables.shape[1:])
+    return cells.max(-1) - cells[np.arange(len(cells)), chosen]
