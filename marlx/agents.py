@@ -61,6 +61,7 @@ class _Network(nn.Module):
     options: AgentOptions
     n_agents: int
     n_actions: int
+    headless: bool
 
     @nn.compact
     def __call__(self, inputs: jax.Array, hidden: jax.Array, keeps: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -71,7 +72,8 @@ class _Network(nn.Module):
         else:
             features = nn.relu(initialisers.linear(width, inputs.shape[-1], scheme, "encoder")(inputs))
             hiddens = nn.relu(initialisers.linear(width, width, scheme, "body")(features))
-            if self.options.head == "shared":
+            utilities = jnp.zeros((*hiddens.shape[:-1], 0))
+            if self.options.head == "shared" and not self.headless:
                 utilities = initialisers.linear(self.n_actions, width, scheme, "utilities")(hiddens)
         if self.options.head == "individual":
             utilities = self._individual(hiddens)
@@ -90,7 +92,7 @@ class _Network(nn.Module):
             "recurrent_kernel": self.param("recurrent_kernel", kernel, (3, width, width)),
             "recurrent_bias": self.param("recurrent_bias", bias, (width,)),
         }
-        if self.options.head == "shared":
+        if self.options.head == "shared" and not self.headless:
             return gru.GRUParams(**encoder_and_cell, **self._head())
         # The others come after the loop; a head of no outputs costs nothing inside it.
         return gru.GRUParams(**encoder_and_cell, head_kernel=jnp.zeros((0, width)), head_bias=jnp.zeros(0))
@@ -141,10 +143,11 @@ class Agent:
     n_actions: int
     observation_size: int
     options: AgentOptions = AgentOptions()
+    headless: bool = False  # of head "shared": memory alone, for methods with last layers of their own
 
     @property
     def _network(self) -> _Network:
-        return _Network(self.options, self.n_agents, self.n_actions)
+        return _Network(self.options, self.n_agents, self.n_actions, self.headless)
 
     @property
     def input_size(self) -> int:
@@ -187,16 +190,15 @@ class Agent:
             view: leading axes [T B]; memory is cleared where `view.starts`.
 
         Returns:
-            utilities float [T B N A], memory after each slot [T B N H].
+            utilities float [T B N A] (without a head [T B N 0]), memory after each slot [T B N H].
         """
         slots, batch = view.starts.shape
         rows = batch * self.n_agents
         inputs = self.inputs(view).reshape(slots, rows, self.input_size)
         keeps = jnp.repeat(1.0 - view.starts, self.n_agents, axis=1)
         unrolled: Any = self._network.apply(params, inputs, memory.reshape(rows, -1), keeps)
-        utilities, hiddens = unrolled
-        shape = (slots, batch, self.n_agents, -1)
-        return utilities.reshape(shape), hiddens.reshape(shape)
+        utilities, hiddens = (x.reshape(slots, batch, self.n_agents, x.shape[-1]) for x in unrolled)
+        return utilities, hiddens
 
 
 def take(utilities: jax.Array, actions: jax.Array) -> jax.Array:

@@ -71,3 +71,4 @@ class Algorithm(NamedTuple):
     # (learner state, view [E] of first slots of episodes, joint actions int32 [E N]) -> what the method believes of
     # them, [E] each: "joint" (Q_tot) and whatever else it learns of joint actions ("critic", "recognition", ..)
     sampling: Sampling = UNIFORM
+    report: Callable[[Any], Metrics] = lambda _: {}  # final carry of an evaluation -> what it tells of its steps

@@ -134,13 +134,14 @@ class Trainer:
         reset_key, run_key = jax.random.split(self._key(key, Stream.EVALUATION, index))
         team = self.rollout.reset(reset_key, self.evaluation.episodes)
         steps = self.spec.episode_limit
-        _, _, episodes = self.rollout.run(learner, team, run_key, jnp.float32(0), steps)
+        team, _, episodes = self.rollout.run(learner, team, run_key, jnp.float32(0), steps)
         first = episodes.ended & (jnp.cumsum(episodes.ended, axis=0) == 1)
         metrics = {f"evaluation_{name}": episodes.info[name] for name in self.spec.metrics}
         metrics = {"evaluation_return": episodes.returns, **metrics}
         means = {name: jnp.where(first, value, 0).sum() / first.sum() for name, value in metrics.items()}
         lengths = (jnp.arange(1, steps + 1)[:, None] * first).sum() / first.sum()
-        return {**means, "evaluation_length": lengths}
+        told = {f"evaluation_{name}": value for name, value in self.algorithm.report(team.memory).items()}
+        return {**means, "evaluation_length": lengths, **told}
 
     def _collect(self, index: jax.Array, state: SeedState) -> SeedState:
         """A rollout of all environments, written to the replay."""

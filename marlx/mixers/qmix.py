@@ -44,12 +44,13 @@ class QMIX(Mixer):
     def apply(
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
-        """Q_tot [..] from utilities [.. N] and state [.. D]."""
+        """Q_tot [..] from utilities [.. N] and state [.. D], which may lack their first axes: the same for all of them."""
         # Two axes: the weight gradients of more leading axes would be products over two axes, which XLA transposes for.
         rows = state.reshape(-1, self.state_size)
         weights: Any = self._network.apply(params, rows)
-        joint = mix(utilities.reshape(len(rows), self.n_agents), *weights, monotone=self.monotone)
-        return joint.reshape(state.shape[:-1])
+        more = utilities.shape[: utilities.ndim - state.ndim]
+        joint = mix(utilities.reshape(*more, len(rows), self.n_agents), *weights, monotone=self.monotone)
+        return joint.reshape(utilities.shape[:-1])
 
 
 def mix(

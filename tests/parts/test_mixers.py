@@ -135,25 +135,6 @@ def test_monotone_in_every_utility(name: str) -> None:
         assert (jax.grad(total)(utilities) >= 0).all()
 
 
-@pytest.mark.parametrize("name", [name for name in MIXERS if _made(name).is_monotone and name != "independent"])
-def test_greedy_agents_are_jointly_greedy(name: str) -> None:
-    """IGM, by enumeration of all joint actions of random tables of utilities."""
-    mixer = _made(name)
-    params = mixer.init(jax.random.key(2))
-    table = 3 * jax.random.normal(jax.random.key(3), (20, N, A))
-    joints = jnp.stack(jnp.meshgrid(*(jnp.arange(A),) * N, indexing="ij"), -1).reshape(-1, N)
-    _, state, context = _inputs(mixer, (20, len(joints)), seed=2)
-    same = ("memory", "observation", "group_state")  # whatever the action
-    first = {field: jnp.broadcast_to(getattr(context, field)[:, :1], getattr(context, field).shape) for field in same}
-    greedy = jnp.broadcast_to(table.max(-1)[:, None], (20, len(joints), N))
-    actions = jnp.broadcast_to(joints, greedy.shape)
-    context = context._replace(**first, greedy_utilities=greedy, actions=actions)
-    utilities = jnp.take_along_axis(table[:, None], actions[..., None], -1)[..., 0]
-    values = mixer.apply(params, utilities, jnp.broadcast_to(state[:, :1], state.shape), context)
-    at_greedy = (joints[None] == table.argmax(-1)[:, None]).all(-1)
-    np.testing.assert_allclose(values[at_greedy], values.max(1), rtol=1e-6)
-
-
 def test_without_the_constraint_some_slope_is_negative() -> None:
     mixer = QMIX(N, D, monotone=False)
     utilities, state, context = _inputs(mixer, (1000,), seed=1)
@@ -170,11 +151,12 @@ def test_greedy_agents_are_jointly_greedy(name: str) -> None:
     def joint_values(seed: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Utilities [N A] and the values of all joint actions [A^N]."""
         utilities = 3 * jax.random.normal(jax.random.key(seed), (N, A))
-        _, state, context = _inputs((), seed)
-        here = (state, context._replace(greedy_utilities=utilities.max(-1)))
+        _, state, context = _inputs(mixer, (), seed)
+        variables = context.variables
+        here = (state, context._replace(greedy_utilities=utilities.max(-1), variables=()))
         state, context = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(actions), *x.shape)), here)
-        params = mixer.init(jax.random.key(seed + 100))
-        return utilities, mixer.apply(params, take(utilities, actions), state, context._replace(actions=actions))
+        here, params = context._replace(actions=actions, variables=variables), mixer.init(jax.random.key(seed + 100))
+        return utilities, mixer.apply(params, take(utilities, actions), state, here)
 
     utilities, joint = jax.jit(jax.vmap(joint_values))(jnp.arange(25))
     np.testing.assert_array_equal(actions[joint.argmax(-1)], utilities.argmax(-1))

@@ -1,0 +1,349 @@
+"""MRVF: factorization in rounds, each of which looks for a strict improvement on the joint action of the round before.
+
+    L = L_jt + sum_k L_tot^k, masked means of
+    L_jt    = (Q_jt(u) - y)^2,  y = r + gamma (1 - d) Q_jt-(u-bar') at the final greedy action u-bar'    (MRVF eq. 7)
+    L_tot^k = (Q_tot^k(u^k) - sg(target))^2,  target = Q_jt(u^1) in round 1                              (MRVF eq. 6)
+                                           and max(Q_jt(u^k) - Q_jt(u-bar^(k-1)), 0) in later ones       (MRVF eq. 5)
+
+Q_jt is unrestricted and learns from L_jt alone; Q_tot^k mixes utilities that see u-bar^(k-1), and only ranks joint
+actions. The paper leaves much of the wiring open: what is chosen here is an option.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from marlx_envs.base import Spec
+from marlx_envs.options import Option, UsageError, choice, chosen, defaults_of, flag, number, options_of
+
+from marlx import exploration, targets
+from marlx.agents import Agent, AgentOptions, take
+from marlx.algorithms import learner
+from marlx.algorithms.composition import Common, sized
+from marlx.algorithms.learner import LearnerState
+from marlx.algorithms.method import Method
+from marlx.critics.mrvf import FeatureValue
+from marlx.losses import masked_mean
+from marlx.mixers.qmix import QMIX
+from marlx.rounds import Rounds
+from marlx.settings import Training
+from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
+
+Method(
+    name="mrvf",
+    summary="rounds of QMIX; each learns what joint actions gain over the greedy one of the round before",
+    source="MRVF",
+    rule="mrvf",
+    defaults={"training.td_lambda": 0.0},
+)
+Method(
+    name="mrvf_single",
+    summary="MRVF with one round, an ablation",
+    source="MRVF, appendix F",
+    rule="mrvf",
+    composition={"rounds": 1},
+    defaults={"training.td_lambda": 0.0},
+)
+Method(
+    name="mrvf_non_strict",
+    summary="MRVF whose rounds all learn the joint value instead of gains, an ablation",
+    source="MRVF, appendix F",
+    rule="mrvf",
+    composition={"strict": False},
+    defaults={"training.td_lambda": 0.0},
+)
+
+
+@dataclass(frozen=True)
+class Composition(Common):
+    """Section `algorithm`; the fields of the rounds, the mixer and the joint value join it."""
+
+    exploration: str = choice("centralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS))
+    strict: bool = flag(True, "later rounds learn gains over the preceding greedy action; without, the joint value")
+    critic_loss_scale: float = number(1, "factor of the joint value's squared error", low=0)
+    preselection: float = number(
+        0.2, "probability of a round's greedy action in place of the final one, where epsilon is not 0", low=0, high=1
+    )
+    preselected: str = choice(
+        "uniform", "the round preselected: one drawn at every step, or the last", ("uniform", "last")
+    )
+    learnt_actions: str = choice(
+        "mixed",
+        "joint actions that a round learns from: its greedy one, but with probability epsilon the recorded one (the "
+        "paper's policy, exploring as the data did); or always the recorded one",
+        ("mixed", "recorded"),
+    )
+
+
+PARTS: tuple[type, ...] = (Composition, Rounds, QMIX, FeatureValue)
+
+
+def options(values: Mapping[str, Any]) -> dict[str, Option]:
+    """The fields of section `algorithm`."""
+    return {name: option for part in PARTS for name, option in options_of(part).items()}
+
+
+def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Default of every field of the section."""
+    return {name: value for part in PARTS for name, value in defaults_of(part).items()}
+
+
+def accepted_round(values: jax.Array) -> jax.Array:
+    """The last round before the first without a strict improvement (MRVF, section 4.1), counted from 0.
+
+    Args:
+        values: Q_jt(u-bar^k) [K ..].
+
+    Returns:
+        int32 [..].
+    """
+    improves = (values[1:] > values[:-1]).astype(jnp.int32)
+    return jnp.cumprod(improves, axis=0).sum(0, dtype=jnp.int32)
+
+
+def of_round(arrays: jax.Array, number: jax.Array) -> jax.Array:
+    """The entries of given rounds: joint actions [K .. N], int [..] -> [.. N]."""
+    return jnp.take_along_axis(arrays, number[None, ..., None], axis=0)[0]
+
+
+def gains(values: jax.Array, at_greedy: jax.Array) -> jax.Array:
+    """What the rounds learn: Q_jt(u^1), then max(Q_jt(u^k) - Q_jt(u-bar^(k-1)), 0) (MRVF eq. 5 and 6).
+
+    Args:
+        values: Q_jt(u^k) [K ..]; at_greedy: Q_jt(u-bar^k) [K ..].
+    """
+    return jnp.concatenate([values[:1], jnp.maximum(values[1:] - at_greedy[:-1], 0)])
+
+
+def build(
+    spec: Spec, agent: AgentOptions, section: dict[str, Any], training: Training, axis: str | None = None
+) -> Algorithm:
+    """The functions of the method; arguments as for `make`."""
+    return make(spec, agent, section, training, axis).algorithm()
+
+
+def make(
+    spec: Spec, agent: AgentOptions, section: dict[str, Any], training: Training, axis: str | None = None
+) -> "MRVF":
+    """The method bound to the sizes of a team. Numbers in `section` and `training` may be traced.
+
+    Args:
+        axis: mesh axis of the devices that share the rows of a batch; None: one device has them all.
+
+    Raises:
+        UsageError: agents with a head of their own, or a mixer without its constraint.
+    """
+    if agent.head != "shared":
+        raise UsageError(f"the rounds of mrvf are the head of its agents: agent.head must be shared, not {agent.head}")
+    if not section["monotone"]:
+        raise UsageError("mrvf needs a monotone mixer: algorithm.monotone must be true")
+    sizes = {
+        "n_agents": spec.n_agents,
+        "n_actions": spec.n_actions,
+        "state_size": spec.state_size,
+        "observation_size": spec.observation_size,
+        "memory_size": agent.hidden_size,
+        "embedding": section["embedding"],
+    }
+    rounds, mixer, critic = (sized(part, sizes, section) for part in (Rounds, QMIX, FeatureValue))
+    network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent, headless=True)
+    return MRVF(network, rounds, mixer, critic, Composition(**chosen(Composition, section)), training, axis)
+
+
+class Carry(NamedTuple):
+    """What an acting team remembers."""
+
+    agent: jax.Array  # float [E N H]
+    critic: jax.Array  # float [E N H], of the joint value; one round alone has no use for it
+    taken: jax.Array  # int32 [E K], steps whose final greedy action was that of a round
+
+
+class Played(NamedTuple):
+    """All rounds over slots [..] (`[T B]`)."""
+
+    utilities: jax.Array  # q^k [K .. N A]
+    greedy: jax.Array  # u-bar^k, int32 [K .. N]
+    at_greedy: jax.Array  # Q_jt(u-bar^k) [K ..], constant
+    values: list[jax.Array]  # Q_jt [..] of the joint actions asked for
+    number: jax.Array  # the round accepted, int32 [..] from 0
+    final: jax.Array  # its greedy joint action, int32 [.. N]
+
+
+@dataclass(frozen=True)
+class MRVF:
+    """The method bound to the sizes of a team."""
+
+    agent: Agent  # without a head; the joint value has another of the same shape
+    rounds: Rounds
+    mixer: QMIX
+    critic: FeatureValue
+    composition: Composition
+    training: Training
+    axis: str | None = None
+
+    def algorithm(self) -> Algorithm:
+        """The functions that the engine knows."""
+        return Algorithm(self.init, self.initial_carry, self.act, self.update, self.joint_values, report=self.report)
+
+    def init(self, key: chex.PRNGKey) -> LearnerState:
+        """Fresh parameters {"agent": {"memory", "rounds"}, "mixer", "critic": {"memory", "value"}}.
+
+        The target starts as their copy. Rounds that share nothing have a mixer each, leading axis [K].
+        """
+        keys = jax.random.split(key, 5)
+        mixer: Any = self.mixer.init
+        params = {
+            "agent": {"memory": self.agent.init(keys[0]), "rounds": self.rounds.init(keys[1])},
+            "mixer": mixer(keys[2])
+            if self.rounds.share_rounds
+            else jax.vmap(mixer)(jax.random.split(keys[2], self.rounds.rounds)),
+            "critic": {"memory": self.agent.init(keys[3]), "value": self.critic.init(keys[4])},
+        }
+        return learner.begin(params, self.training)
+
+    def initial_carry(self, count: int) -> Carry:
+        """Memories before any slot, of `count` teams."""
+        memory = self.agent.initial_memory(count)
+        return Carry(memory, memory, jnp.zeros((count, self.rounds.rounds), jnp.int32))
+
+    def act(
+        self, state: LearnerState, carry: Carry, view: View, key: chex.PRNGKey, epsilon: jax.Array
+    ) -> tuple[Carry, jax.Array]:
+        """One slot: view [E] -> carry, actions int32 [E N].
+
+        Exploration around the final greedy action or, with probability `preselection`, around that of a round
+        preselected; epsilon first [CHOICE]. Without epsilon (evaluation) none is preselected.
+        """
+        names, count = self.composition, self.rounds.rounds
+        slot = jax.tree.map(lambda x: x[None], view)
+        memories = self._remember(state.params, (carry.agent, carry.critic), slot)
+        played = self._play(state.params, memories, slot)
+        number, final, greedy = played.number[0], played.final[0], played.greedy[:, 0]
+        explore_key, branch_key, round_key = jax.random.split(key, 3)
+        branches = jax.random.uniform(branch_key, number.shape) < names.preselection * (epsilon > 0)
+        drawn = jax.random.randint(round_key, number.shape, 0, count)
+        preselected = drawn if names.preselected == "uniform" else jnp.full_like(drawn, count - 1)
+        around = jnp.where(branches[:, None], of_round(greedy, preselected), final)
+        explorer = exploration.EXPLORERS[names.exploration]
+        actions = explorer(explore_key, jax.nn.one_hot(around, self.agent.n_actions), view.available, epsilon)
+        agent, critic = (memory[0] for memory in memories)
+        taken = carry.taken + jax.nn.one_hot(number, count, dtype=jnp.int32)
+        return Carry(agent, critic if count > 1 else carry.critic, taken), actions
+
+    def report(self, carry: Carry) -> Metrics:
+        """Proportion of the final greedy actions of each round (MRVF, Figure 14), over all steps of a carry."""
+        taken = carry.taken.sum(0)
+        return {f"round_share_{k + 1}": share for k, share in enumerate(taken / taken.sum())}
+
+    def update(
+        self, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
+    ) -> tuple[LearnerState, Metrics]:
+        """One gradient step, then the target sync if it is due."""
+        training = self.training
+        epsilon = exploration.linear_schedule(
+            training.epsilon_start, training.epsilon_end, training.epsilon_steps, progress.env_steps
+        )
+        stepped, (metrics,) = learner.descend(
+            lambda params: self.loss(params, state.target, batch, key, epsilon), state, training, self.axis
+        )
+        return learner.sync(stepped, training, progress), metrics
+
+    def loss(
+        self, params: Params, target: Params, batch: Batch, key: chex.PRNGKey, epsilon: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics]]:
+        """The loss above, this device's share; and metrics. `training.loss_scale` is a factor of every L_tot^k."""
+        played = self.play(params, batch.view, batch.actions)
+        y = self._targets(target, played.final, batch)[..., 0]
+        state = batch.view.state[:-1]
+        utilities, greedy, at_greedy = (x[:, :-1] for x in (played.utilities, played.greedy, played.at_greedy))
+        value, number = played.values[0][:-1], played.number[:-1]
+        recorded = self._recorded(key, epsilon, at_greedy.shape)
+        actions = jnp.where(recorded[..., None], batch.actions[:-1], greedy)
+        learnt = jnp.where(recorded, jax.lax.stop_gradient(value), at_greedy)
+        aims = gains(learnt, at_greedy) if self.composition.strict else learnt
+        joint = self._mix(params, take(utilities, actions), state)
+
+        def mean(values: jax.Array) -> jax.Array:
+            return masked_mean(values, batch.valid, self.axis)
+
+        errors = {f"round_loss_{k + 1}": mean(error) for k, error in enumerate((joint - aims) ** 2)}
+        terms = {name: self.training.loss_scale * error for name, error in errors.items()}
+        terms["critic_loss"] = self.composition.critic_loss_scale * mean((value - y) ** 2)
+        loss = sum(terms.values(), jnp.float32(0))
+        metrics = {
+            "loss": loss,
+            "joint_value": mean(joint[0]),
+            "critic_value": mean(value),
+            "target": mean(y),
+            "absolute_error": mean(jnp.abs(value - y)),
+            **terms,
+            **{f"round_share_{k + 1}": mean(1.0 * (number == k)) for k in range(len(aims))},
+        }
+        return loss, (metrics,)
+
+    def joint_values(self, state: LearnerState, view: View, actions: jax.Array) -> dict[str, jax.Array]:
+        """What is believed of joint actions [E N] at the first slots of episodes, view [E]; each [E].
+
+        "round_k" is Q_tot^k and "critic" Q_jt. "joint" is Q_tot^k of the round accepted, whose best joint action is the
+        final one, plus the value that it is a gain over.
+        """
+        slot, one_action = jax.tree.map(lambda x: x[None], (view, actions))
+        played = self.play(state.params, slot, one_action)
+        aimed = jnp.broadcast_to(one_action, played.greedy.shape)
+        rounds = self._mix(state.params, take(played.utilities, aimed), slot.state)
+        base = jnp.concatenate([jnp.zeros_like(rounds[:1]), played.at_greedy[:-1]]) * self.composition.strict
+        joint = of_round((rounds + base)[..., None], played.number)[0, :, 0]
+        named = {f"round_{k + 1}": value for k, value in enumerate(rounds[:, 0])}
+        return {"joint": joint, "critic": played.values[0][0], **named}
+
+    def play(self, params: Params, view: View, *actions: jax.Array) -> Played:
+        """All rounds over all slots of a view [T B] from cleared memories, and Q_jt of joint actions [T B N]."""
+        empty = self.agent.initial_memory(view.starts.shape[1])
+        return self._play(params, self._remember(params, (empty, empty), view), view, *actions)
+
+    def _remember(self, params: Params, before: tuple[jax.Array, jax.Array], view: View) -> tuple[jax.Array, jax.Array]:
+        """Memories of the agents and of the joint value after each slot of a view [T B], [T B N H] both."""
+        agent, critic = before
+        return (
+            self.agent.unroll(params["agent"]["memory"], agent, view)[1],
+            self.agent.unroll(params["critic"]["memory"], critic, view)[1],
+        )
+
+    def _play(self, params: Params, memories: tuple[jax.Array, jax.Array], view: View, *actions: jax.Array) -> Played:
+        """Rounds and joint values from memories [T B N H]; the joint value is read at all joint actions together."""
+        agent, critic = memories
+        utilities, greedy = self.rounds.apply(params["agent"]["rounds"], agent, view.observation, view.available)
+        values = self.critic.apply(params["critic"]["value"], critic, view.state, *actions, *greedy)
+        at_greedy = jax.lax.stop_gradient(jnp.stack(values[len(actions) :]))
+        number = accepted_round(at_greedy)
+        return Played(utilities, greedy, at_greedy, values[: len(actions)], number, of_round(greedy, number))
+
+    def _mix(self, params: Params, utilities: jax.Array, state: jax.Array) -> jax.Array:
+        """Q_tot^k [K ..] from the utilities taken [K .. N]; shared hypernetworks read the states [.. D] once."""
+        if self.rounds.share_rounds:
+            return self.mixer.apply(params["mixer"], utilities, state)
+        mix: Any = jax.vmap(self.mixer.apply, (0, 0, None))
+        return mix(params["mixer"], utilities, state)
+
+    def _targets(self, target: Params, final: jax.Array, batch: Batch) -> jax.Array:
+        """y [T B 1] from the target copy of Q_jt at the live final actions [T+1 B N]."""
+        view, critic = batch.view, target["critic"]
+        memory = self.agent.unroll(critic["memory"], self.agent.initial_memory(view.starts.shape[1]), view)[1]
+        (values,) = self.critic.apply(critic["value"], memory, view.state, final)
+        numbers = {"gamma": self.training.gamma, "lambda_": self.training.td_lambda}
+        return jax.lax.stop_gradient(learner.returns(targets.td_lambda, batch, values[..., None], **numbers))
+
+    def _recorded(self, key: chex.PRNGKey, epsilon: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Where a round learns from the recorded joint action, bool [K T B].
+
+        A stream for each row of a batch, so that it can be shared by devices.
+        """
+        *lead, batch = shape
+        if self.composition.learnt_actions == "recorded":
+            return jnp.ones(shape, bool)
+        first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * batch
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(batch))
+        return jax.vmap(lambda key: jax.random.uniform(key, lead), out_axes=len(lead))(keys) < epsilon

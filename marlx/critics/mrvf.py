@@ -1,0 +1,88 @@
+"""The joint value of MRVF: Q_jt(tau, u) from features that each agent's action picks, without any constraint.
+
+    f_i = relu(F(h_i)[u_i]);    Q_jt = w relu(W (f_1 || .. || f_N) + b + net(s)) + c
+
+A pass reads memory and state once for any number of joint actions. The widths of f_i and the layers of the state are
+the paper's (appendix E); its Figure 10, which wires them, is missing, and so the rest is chosen here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from marlx_envs.options import flag, size
+
+from marlx.initialisers import linear
+from marlx.types import Params
+
+
+@dataclass(frozen=True)
+class FeatureValue:
+    """Q_jt of N agents with memories h_i of its own (not those that choose actions).
+
+    `embedding` is that of the rounds. [CHOICE] "features": the action picks a row of an affine layer H -> A F of the
+    memory; "index": f_i is a layer of h_i || onehot(u_i).
+    """
+
+    n_agents: int
+    n_actions: int
+    state_size: int
+    memory_size: int
+    embedding: str
+    critic_width: int = size(128, "width of the joint value's layer over all agents", high=4096)
+    feature_width: int = size(64, "features F of each agent and its action in the joint value", high=4096)
+    critic_sees_state: bool = flag(True, "give the joint value the state; the paper does not in two easy SMAC maps")
+    critic_state_width: int = size(64, "width of the three layers of the state in the joint value", high=4096)
+
+    def init(self, key: chex.PRNGKey) -> Params:
+        """Parameters."""
+        memory, state = jnp.zeros((1, self.n_agents, self.memory_size)), jnp.zeros((1, self.state_size))
+        return self._network.init(key, memory, state, jnp.zeros((1, self.n_agents), jnp.int32))
+
+    def apply(self, params: Params, memory: jax.Array, state: jax.Array, *actions: jax.Array) -> list[jax.Array]:
+        """Values [..] of several joint actions [.. N] in the same states [.. D], from memory [.. N H]."""
+        shape, rows = state.shape[:-1], state.reshape(-1, self.state_size)
+        memory = memory.reshape(len(rows), self.n_agents, self.memory_size)
+        values: Any = self._network.apply(params, memory, rows, *(u.reshape(-1, self.n_agents) for u in actions))
+        return [value.reshape(shape) for value in values]
+
+    @property
+    def _network(self) -> "_Network":
+        return _Network(self)
+
+
+class _Network(nn.Module):
+    """Memory [R N H], state [R D], joint actions [R N] .. -> [R] for each."""
+
+    options: FeatureValue
+
+    @nn.compact
+    def __call__(self, memory: jax.Array, state: jax.Array, *actions: jax.Array) -> list[jax.Array]:
+        o = self.options
+        fan_in = o.n_agents * o.feature_width + o.critic_state_width * o.critic_sees_state
+        first, out = linear(o.critic_width, fan_in, name="first"), linear(1, o.critic_width, name="out")
+        of_state = self._of_state(state, fan_in) if o.critic_sees_state else 0.0
+        features = self._features(memory)
+        return [out(nn.relu(first(features(u).reshape(len(u), -1)) + of_state))[:, 0] for u in actions]
+
+    def _of_state(self, state: jax.Array, fan_in: int) -> jax.Array:
+        """[R D] -> [R critic_width]: two layers, and the state's share of the third, which is the agents' first."""
+        width = self.options.critic_state_width
+        hidden = nn.relu(linear(width, state.shape[-1], name="state_1")(state))
+        hidden = nn.relu(linear(width, width, name="state_2")(hidden))
+        return linear(self.options.critic_width, fan_in, name="state_3", bias=False)(hidden)
+
+    def _features(self, memory: jax.Array) -> Any:
+        """A function of joint actions [R N] -> f [R N F]."""
+        o, (rows, n, h) = self.options, memory.shape
+        flat = memory.reshape(rows * n, h)
+        if o.embedding == "index":
+            fan_in = h + o.n_actions
+            remembered = linear(o.feature_width, fan_in, name="memory")(flat)
+            row = linear(o.feature_width, fan_in, name="action", bias=False)
+            return lambda u: nn.relu(remembered + row(jax.nn.one_hot(u.reshape(-1), o.n_actions)))
+        table = linear(o.n_actions * o.feature_width, h, name="table")(flat).reshape(rows, n, o.n_actions, -1)
+        return lambda u: nn.relu((table * jax.nn.one_hot(u, o.n_actions)[..., None]).sum(-2))
