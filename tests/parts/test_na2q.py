@@ -97,9 +97,8 @@ def _joint(params: Any, q: np.ndarray, s: np.ndarray, z: np.ndarray) -> float:
 
 def test_the_number_of_the_specification() -> None:
     """Weights 1, biases 0, one unit each, q = (1, -1): f = (1, -0.468536, 0), credits (1/4, 1/4, 1/2), bias 0.1."""
-    mixer = NA2Q(2, 1, 1, 1, None, first_width=1, second_width=1)
-    shapes = jax.jit(mixer.init)(jax.random.key(0))["shapes"]
-    shapes = {n: {"kernel": jnp.ones_like(x["kernel"]), "bias": jnp.zeros_like(x["bias"])} for n, x in shapes.items()}
+    sizes = {"single": (2, 1), "pair": (1, 2), "second": (3, 1), "third": (3, 1)}
+    shapes = {name: {"kernel": np.ones((*size, 1)), "bias": np.zeros((size[0], 1))} for name, size in sizes.items()}
     values = shape_values(shapes, jnp.array([[1.0, -1.0]]))
     np.testing.assert_allclose(values, [[1, -0.468536, 0]], rtol=1e-6)
     joint = mix(values, jnp.array([[0, 0, np.log(2)]]), jnp.array([0.1]))
@@ -211,37 +210,25 @@ def test_updates_leave_weights_not_negative() -> None:
     assert all((a != b).any() for a, b in zip(old, new, strict=True))
 
 
-def test_the_loss_has_the_autoencoders_masked_mean() -> None:
-    method, silent = (learning.learner(AGENT, mixer="na2q", vae_loss_scale=scale) for scale in (0.1, 0.0))
-    steps = learning.batch()
-    steps = steps._replace(valid=steps.valid.at[1, 0].set(False))
-    state, key = jax.jit(method.init)(jax.random.key(0)), jax.random.key(1)
-
-    @jax.jit
-    def both(params: Any) -> Any:
-        loss, (_, _, context) = method.loss(params, state, steps, key, START)
-        each, _ = method.mixer.auxiliary(params["mixer"], context, START)
-        return loss, silent.loss(params, state, steps, key, START)[0], each
-
-    loss, rest, each = both(state.params)
-    assert each[1, 0] != 0
-    np.testing.assert_allclose(loss, rest + (each * steps.valid).sum() / 3, rtol=1e-5)
-
-
 def test_devices_that_share_a_batch_compute_the_same() -> None:
-    """Halves of a batch, on the members of an axis, against the whole: noise belongs to rows."""
+    """Halves of a batch, on the members of an axis, against the whole: noise belongs to rows; all losses are masked."""
     steps = learning.batch(rows=4)
+    steps = steps._replace(valid=steps.valid.at[1, 0].set(False))
     whole, shared = (learning.learner(AGENT, mixer="na2q", axis=axis) for axis in (None, "rows"))
     state, key = jax.jit(whole.init)(jax.random.key(0)), jax.random.key(1)
     halves = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(x.shape[0], 2, 2, *x.shape[2:]), 1, 0), steps)
 
     def slopes(method: Any, steps: Any) -> Any:
-        return jax.grad(lambda params: method.loss(params, state, steps, key, START)[0])(state.params)
+        loss = jax.grad(lambda params: method.loss(params, state, steps, key, START), has_aux=True)
+        found, (metrics, _, context) = loss(state.params)
+        return found, metrics, method.mixer.auxiliary(state.params["mixer"], context, START)[1]
 
-    shares = jax.jit(jax.vmap(lambda half: slopes(shared, half), axis_name="rows"))(halves)
-    expected = jax.jit(lambda steps: slopes(whole, steps))(steps)
+    shares, _, _ = jax.jit(jax.vmap(lambda half: slopes(shared, half), axis_name="rows"))(halves)
+    expected, metrics, parts = jax.jit(lambda steps: slopes(whole, steps))(steps)
     for share, one in zip(jax.tree.leaves(shares), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(share.sum(0), one, rtol=1e-4, atol=1e-5)
+    for name, part in parts.items():
+        np.testing.assert_allclose(metrics[name], part[steps.valid].mean(), rtol=1e-5)
 
 
 def test_published_optimisers_are_a_profile() -> None:
