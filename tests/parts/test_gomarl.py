@@ -1,5 +1,6 @@
 """GoMARL: the specification's numbers, parity with loops, whom gradients reach, regrouping, and the learner."""
 
+import functools
 from typing import Any
 
 import jax
@@ -17,12 +18,17 @@ from tests.parts.slopes import check_slopes
 
 N, D, H, G, E, K, J, R = 4, 5, 6, 3, 3, 2, 3, 2
 START = learning.START
-AGENT = {"head": "group_state", "group_width": 4}
+AGENT = {"head": "group_state", "group_width": 4, "network": "mlp"}  # compiles sooner
 Arrays = dict[str, Any]
 
 
 def _made(**options: Any) -> GoMARL:
     return GoMARL(N, D, H, G, **{"axis": None, "mixing_width": E, "hypernet_width": K, "max_groups": J, **options})
+
+
+@functools.cache
+def _params() -> Any:
+    return jax.jit(_made().init)(jax.random.key(1))
 
 
 def _groups(*of: int, turn: int = 0, regrouped_at: float = 0) -> Groups:
@@ -81,7 +87,7 @@ def _joint(params: Any, q: np.ndarray, s: np.ndarray, h: np.ndarray, g: np.ndarr
 @pytest.mark.parametrize("of, members", [((0, 0, 0, 0), [[0, 1, 2, 3]]), ((0, 1, 0, 2), [[0, 2], [1], [3]])])
 def test_joint_value_and_gradient_equal_loops(of: tuple[int, ...], members: list[list[int]]) -> None:
     mixer = _made()
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     q, s, context = _inputs(_groups(*of))
     h = np.asarray(context.memory[0], np.float64)
 
@@ -92,10 +98,14 @@ def test_joint_value_and_gradient_equal_loops(of: tuple[int, ...], members: list
     check_slopes(value, lambda t: _joint(t["params"], t["q"][0], t["s"][0], h, t["g"][0], members), tree)
 
 
+def _own(mixer: GoMARL, params: Any, context: Context) -> jax.Array:
+    return mixer.auxiliary(params, context, START)[0]
+
+
 def test_losses_and_their_gradient_equal_loops() -> None:
     """At 250,000 steps the lasso has decayed twice."""
     mixer, members = _made(), [[0, 2], [1], [3]]
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     _, _, context = _inputs(_groups(0, 1, 0, 2))
     h = np.asarray(context.memory[0], np.float64)
 
@@ -130,10 +140,11 @@ def test_similarity_of_the_specification() -> None:
 
 def test_lasso_is_of_the_group_whose_turn_it_is() -> None:
     mixer = _made(similarity_scale=0.0)
-    params = mixer.init(jax.random.key(1))
+    params = _params()
+    context = _inputs(_groups(0, 1, 0, 2), rows=16)[2]
+    slopes_at = jax.jit(jax.grad(lambda p, groups: _own(mixer, p, context._replace(variables=groups)).sum()))
     for turn, members in enumerate([[0, 2], [1], [3]]):
-        _, _, context = _inputs(_groups(0, 1, 0, 2, turn=turn), rows=16)
-        slopes = jax.grad(lambda p, c=context: mixer.auxiliary(p, c, START)[0].sum())(params)
+        slopes = slopes_at(params, _groups(0, 1, 0, 2, turn=turn))
         kernel = slopes["agents"]["w1"]["kernel"]
         assert [i for i in range(N) if (kernel[i] != 0).any()] == members
         assert all((x == 0).all() for name in ("groups", "all") for x in jax.tree.leaves(slopes[name]))
@@ -141,14 +152,14 @@ def test_lasso_is_of_the_group_whose_turn_it_is() -> None:
 
 def test_memories_enter_without_gradient_and_group_states_with_it() -> None:
     mixer = _made()
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     q, s, context = _inputs(_groups(0, 1, 0, 0), rows=32)
 
     def joint(params: Any, memory: jax.Array, states: jax.Array) -> jax.Array:
         here = context._replace(memory=memory, group_state=states)
-        return (mixer.apply(params, q, s, here) ** 2).sum() + mixer.auxiliary(params, here, START)[0].sum()
+        return (mixer.apply(params, q, s, here) ** 2).sum() + _own(mixer, params, here).sum()
 
-    ours, memory, states = jax.grad(joint, (0, 1, 2))(params, context.memory, context.group_state)
+    ours, memory, states = jax.jit(jax.grad(joint, (0, 1, 2)))(params, context.memory, context.group_state)
     assert (memory == 0).all() and (states != 0).any()
     for name in ("agents", "all"):
         assert all((x != 0).any() for x in jax.tree.leaves(ours[name]))
@@ -158,20 +169,20 @@ def test_memories_enter_without_gradient_and_group_states_with_it() -> None:
 
 def test_new_groups_can_stay_as_drawn() -> None:
     mixer = _made(frozen_new_groups=True)
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     q, s, context = _inputs(_groups(0, 1, 0, 0), rows=32)
-    value, slopes = jax.value_and_grad(lambda p: mixer.apply(p, q, s, context).sum())(params)
-    np.testing.assert_array_equal(value, _made().apply(params, q, s, context).sum())
+    value, slopes = jax.jit(jax.value_and_grad(lambda p: mixer.apply(p, q, s, context).sum()))(params)
+    np.testing.assert_allclose(value, jax.jit(_made().apply)(params, q, s, context).sum(), rtol=1e-6)
     for x in jax.tree.leaves(slopes["groups"]):
         assert [bool((x[j] != 0).any()) for j in range(J)] == [True, False, False]
 
 
 def test_groups_that_do_not_exist_change_nothing() -> None:
     mixer = _made()
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     q, s, context = _inputs(_groups(0, 1, 0, 1))
     other = {**params, "groups": jax.tree.map(lambda x: x.at[2].set(1e3), params["groups"])}
-    np.testing.assert_array_equal(*(mixer.apply(p, q, s, context) for p in (params, other)))
+    np.testing.assert_array_equal(*(jax.jit(mixer.apply)(p, q, s, context) for p in (params, other)))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +206,7 @@ def test_regrouping(groups: tuple[int, ...], averages: tuple[float, ...], expect
 
 def _with_averages(mixer: GoMARL, averages: tuple[float, ...]) -> Any:
     """Parameters whose W1 is a constant for each agent, of either sign."""
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     w1 = params["agents"]["w1"]
     bias = jnp.array(averages)[:, None] * jnp.where(jnp.arange(E) % 2, 1.0, -1.0)
     return {**params, "agents": {**params["agents"], "w1": {"kernel": 0 * w1["kernel"], "bias": bias}}}
@@ -204,7 +215,7 @@ def _with_averages(mixer: GoMARL, averages: tuple[float, ...]) -> Any:
 def _adapted(mixer: GoMARL, params: Any, groups: Groups, env_steps: float) -> tuple[Any, Groups, bool]:
     context = _inputs(groups)[2]
     progress = Progress(jnp.float32(env_steps), jnp.float32(0), jnp.float32(0))
-    params, groups, changed = mixer.adapt(params, context, progress, jax.random.key(7))
+    params, groups, changed = jax.jit(mixer.adapt)(params, context, progress, jax.random.key(7))
     return params, groups, bool(changed)
 
 
@@ -238,14 +249,14 @@ def test_nothing_changes_off_schedule_or_without_leavers() -> None:
 def test_averages_are_of_valid_slots_on_all_devices() -> None:
     """An agent whose W1 is small in valid slots alone; halves of the batch on the members of an axis."""
     mixer, shared = _made(mixing_width=1, hypernet_width=1), _made(mixing_width=1, hypernet_width=1, axis="rows")
-    params = mixer.init(jax.random.key(1))
     first = {"kernel": jnp.zeros((N, H, 1)).at[:, 0].set(1.0), "bias": jnp.zeros((N, 1))}
-    params = {**params, "agents": {"first": first, "w1": {"kernel": jnp.ones((N, 1, 1)), "bias": jnp.zeros((N, 1))}}}
+    params = {"agents": {"first": first, "w1": {"kernel": jnp.ones((N, 1, 1)), "bias": jnp.zeros((N, 1))}}}
     memory = jnp.zeros((1, 4, N, H)).at[..., 0].set(1.0).at[0, :2, 1, 0].set(0.1).at[0, 3, 1, 0].set(1.2)
-    valid = jnp.array([[True, True, False, True]])  # agent 1: (0.1 + 0.1 + 1.2) / 3 = 0.467, with the invalid one 0.6
+    valid = jnp.array([[True, True, False, True]])  # agent 1: (0.1 + 0.1 + 1.2) / 3 = 0.467
     context = _inputs(_groups(0, 0, 0, 0), rows=4)[2]._replace(memory=memory)
     progress, key = START._replace(env_steps=jnp.float32(1e5)), jax.random.key(0)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def groups(mixer: GoMARL, memory: jax.Array, valid: jax.Array | None) -> jax.Array:
         here = context._replace(memory=memory, valid=valid, actions=context.actions[:, : memory.shape[1]])
         return mixer.adapt(params, here, progress, key)[1].of
@@ -262,54 +273,42 @@ def _learner(**section: Any) -> Any:
     return learning.learner(AGENT, {"target_update_interval": 1e6}, n_agents=N, mixer="gomarl", **section)
 
 
-def test_updates_train_everything_that_is_there() -> None:
-    method = _learner()
-    state = first = method.init(jax.random.key(0))
+def test_updates_train_what_there_is_and_regrouping_brings_the_target_along() -> None:
+    method = _learner(leave_ratio=1.0)  # whoever is below the mean leaves
+    state = first = jax.jit(method.init)(jax.random.key(0))
     update = jax.jit(method.update)
     for number in range(3):
-        state, metrics = update(state, learning.batch(number, rows=8, n_agents=N), jax.random.key(number), START)
+        steps = learning.batch(number, rows=8, n_agents=N)
+        state, metrics = update(state, steps, jax.random.key(number), START)
     assert all(np.isfinite(x) for x in metrics.values()) and metrics["groups"] == 1
-    assert {"td_loss", "lasso_loss", "similarity_loss"} - {"td_loss"} < metrics.keys()
-    old, new = (s.params["mixer"]["groups"] for s in (first, state))
-    for a, b in zip(*map(jax.tree.leaves, (old, new)), strict=True):
+    assert {"lasso_loss", "similarity_loss"} < metrics.keys()
+    for a, b in zip(*(jax.tree.leaves(s.params["mixer"]["groups"]) for s in (first, state)), strict=True):
         assert (a[0] != b[0]).any() and (a[1:] == b[1:]).all()
     others = [{**s.params, "mixer": {**s.params["mixer"], "groups": ()}} for s in (first, state)]
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, others), strict=True))
     jax.tree.map(np.testing.assert_array_equal, (state.variables, state.target), (first.variables, first.target))
 
-
-def test_regrouping_brings_the_target_along() -> None:
-    method = _learner(leave_ratio=1.0)  # whoever is below the mean leaves
-    state = first = method.init(jax.random.key(0))
-    steps = learning.batch(0, rows=4, n_agents=N)
     late = START._replace(env_steps=jnp.float32(100_000), episodes=jnp.float32(3))
-    state, _ = jax.jit(method.update)(state, steps, jax.random.key(0), late)
-    assert state.variables.of.max() == 1 and state.variables.turn == 1
+    state, _ = update(state, steps, jax.random.key(3), late)
+    assert state.variables.of.max() == 1 and state.variables.turn == 1 and state.synced_at == 3
     jax.tree.map(np.testing.assert_array_equal, state.target, state.params)
-    assert state.synced_at == 3 and first.synced_at == 0
-    state, metrics = jax.jit(method.update)(state, steps, jax.random.key(1), late)
+    state, metrics = update(state, steps, jax.random.key(4), late)
     assert metrics["groups"] == 2
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.target, state.params)), strict=True))
 
 
-def test_similarity_trains_group_states_and_no_memory() -> None:
-    """The mixer and its losses reach the agents' group network; the memory learns from utilities alone."""
+def test_the_mixer_trains_group_states_and_no_memory() -> None:
+    """For utilities without gradient, the mixer and its losses reach the agents' group network alone."""
     method, steps = _learner(), learning.batch(rows=4, n_agents=N)
-    params = method.init(jax.random.key(0)).params
-    played = method.play(params, steps.view)
+    state = jax.jit(method.init)(jax.random.key(0))
+    mixer, params = method.mixer, state.params["mixer"]
 
     def own(agent: Any) -> jax.Array:
-        played = method.play({**params, "agent": agent}, steps.view)
-        context = method._context(method.init(jax.random.key(0)), played, steps.actions, None)
-        return (
-            method.mixer.apply(
-                params["mixer"], jax.lax.stop_gradient(context.greedy_utilities), played.view.state, context
-            )
-            + method.mixer.auxiliary(params["mixer"], context, START)[0]
-        ).sum()
+        context = method._context(state, method.play({"agent": agent}, steps.view), steps.actions, None)
+        utilities = jax.lax.stop_gradient(context.greedy_utilities)
+        return (mixer.apply(params, utilities, steps.view.state, context) + _own(mixer, params, context)).sum()
 
-    slopes = jax.grad(own)(params["agent"])["params"]
-    assert played.group_state is not None
+    slopes = jax.jit(jax.grad(own))(state.params["agent"])["params"]
     assert all((x != 0).any() for x in jax.tree.leaves(slopes["group"]))
     assert all((x == 0).all() for name, tree in slopes.items() if name != "group" for x in jax.tree.leaves(tree))
 

@@ -1,5 +1,6 @@
 """NA2Q: the specification's number, parity with loops, whom gradients reach, projection, noise, and the learner."""
 
+import functools
 from typing import Any
 
 import jax
@@ -17,15 +18,21 @@ from tests.parts.slopes import check_slopes
 
 N, D, O, H, Z, R = 3, 4, 5, 6, 3, 2
 START = learning.START
-AGENT = {"head": "individual", "agent_id": False}
+AGENT = {"head": "individual", "agent_id": False, "network": "mlp"}  # compiles sooner
 SMALL = {"embedding_width": 5, "vae_width": 4, "latent_size": Z, "first_width": 3, "second_width": 2}
 Arrays = dict[str, Any]
 
 
-def _made(axis: str | None = None) -> NA2Q:
-    return NA2Q(N, D, O, H, axis, **SMALL)
+def _made() -> NA2Q:
+    return NA2Q(N, D, O, H, None, **SMALL)
 
 
+@functools.cache
+def _params() -> Any:
+    return jax.jit(_made().init)(jax.random.key(1))
+
+
+@functools.cache
 def _inputs(rows: int = R) -> tuple[jax.Array, jax.Array, Context]:
     keys = jax.random.split(jax.random.key(5), 4)
     q = jax.random.normal(keys[0], (1, rows, N))
@@ -59,7 +66,7 @@ def _moments(encoder: Arrays, memory: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _draw(mixer: NA2Q, params: Any, context: Context) -> tuple[np.ndarray, np.ndarray]:
     """z and the noise behind it, [R N Z], where the mean and the deviation are those of the equations."""
-    z, _, _ = (np.asarray(x, np.float64) for x in mixer._semantics(params, context))
+    z, _, _ = (np.asarray(x, np.float64) for x in jax.jit(mixer._semantics)(params, context))
     mean, log_std = _moments(jax.tree.map(np.asarray, params["encoder"]), np.asarray(context.memory[0]))
     z = z.reshape(mean.shape)
     return z, (z - mean) / np.exp(log_std)
@@ -90,9 +97,8 @@ def _joint(params: Any, q: np.ndarray, s: np.ndarray, z: np.ndarray) -> float:
 
 def test_the_number_of_the_specification() -> None:
     """Weights 1, biases 0, one unit each, q = (1, -1): f = (1, -0.468536, 0), credits (1/4, 1/4, 1/2), bias 0.1."""
-    mixer = NA2Q(2, 1, 1, 1, None, first_width=1, second_width=1)
-    shapes = mixer.init(jax.random.key(0))["shapes"]
-    shapes = {n: {"kernel": jnp.ones_like(x["kernel"]), "bias": jnp.zeros_like(x["bias"])} for n, x in shapes.items()}
+    sizes = {"single": (2, 1), "pair": (1, 2), "second": (3, 1), "third": (3, 1)}
+    shapes = {name: {"kernel": np.ones((*size, 1)), "bias": np.zeros((size[0], 1))} for name, size in sizes.items()}
     values = shape_values(shapes, jnp.array([[1.0, -1.0]]))
     np.testing.assert_allclose(values, [[1, -0.468536, 0]], rtol=1e-6)
     joint = mix(values, jnp.array([[0, 0, np.log(2)]]), jnp.array([0.1]))
@@ -101,7 +107,7 @@ def test_the_number_of_the_specification() -> None:
 
 def test_joint_value_and_gradient_equal_loops() -> None:
     mixer = _made()
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     q, s, context = _inputs()
     z, noise = _draw(mixer, params, context)
     assert 0.3 < noise.std() < 3
@@ -116,7 +122,7 @@ def test_joint_value_and_gradient_equal_loops() -> None:
 def test_losses_of_the_autoencoder_and_their_gradient_equal_numpy() -> None:
     """Also the gradient in the agents' memory."""
     mixer = _made()
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     _, _, context = _inputs()
     _, noise = _draw(mixer, params, context)
     obs = np.asarray(context.observation[0], np.float64)
@@ -148,7 +154,7 @@ def _all_reached(tree: Any) -> bool:
 
 def test_whom_gradients_reach() -> None:
     mixer = _made()
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     q, s, context = _inputs(rows=16)
 
     def joint(params: Any, memory: jax.Array) -> jax.Array:
@@ -157,28 +163,27 @@ def test_whom_gradients_reach() -> None:
     def own(params: Any, memory: jax.Array) -> jax.Array:
         return mixer.auxiliary(params, context._replace(memory=memory), START)[0].sum()
 
-    ours, memory = jax.grad(joint, (0, 1))(params, context.memory)
+    ours, memory = jax.jit(jax.grad(joint, (0, 1)))(params, context.memory)
     assert _all_reached({name: ours[name] for name in ("shapes", "credits")})
     assert _is_zero({name: ours[name] for name in ("encoder", "decoder")}) and _is_zero(memory)
-    ours, memory = jax.grad(own, (0, 1))(params, context.memory)
+    ours, memory = jax.jit(jax.grad(own, (0, 1)))(params, context.memory)
     assert _is_zero({name: ours[name] for name in ("shapes", "credits")})
     assert _all_reached({name: ours[name] for name in ("encoder", "decoder")}) and _all_reached(memory)
 
 
 def test_noise_is_fresh_with_every_key_and_absent_without_one() -> None:
     mixer = _made()
-    params = mixer.init(jax.random.key(1))
+    params = _params()
     q, s, context = _inputs()
-    values = [
-        mixer.apply(params, q, s, context._replace(key=key)) for key in (*jax.random.split(jax.random.key(0)), None)
-    ]
-    assert (values[0] != values[1]).all() and (values[0] != values[2]).all()
-    np.testing.assert_array_equal(values[2], mixer.apply(params, q, s, context._replace(key=None)))
+    joint = jax.jit(lambda key: mixer.apply(params, q, s, context._replace(key=key)))
+    one, two, mean, again = map(joint, (*jax.random.split(jax.random.key(0)), None, None))
+    assert (one != two).all() and (one != mean).all()
+    np.testing.assert_array_equal(mean, again)
 
 
 def test_projection_reflects_weights_of_the_shape_functions_alone() -> None:
     mixer = _made()
-    params = jax.tree.map(lambda x: x - 0.3, mixer.init(jax.random.key(1)))
+    params = jax.tree.map(lambda x: np.asarray(x) - np.float32(0.3), _params())
     projected = mixer.constrain(params)
     for name, layer in params["shapes"].items():
         np.testing.assert_array_equal(projected["shapes"][name]["kernel"], np.abs(layer["kernel"]))
@@ -191,7 +196,7 @@ def test_projection_reflects_weights_of_the_shape_functions_alone() -> None:
 def test_updates_leave_weights_not_negative() -> None:
     """Large steps, that cross zero again and again; everything is trained, and the target follows."""
     method = learning.learner(AGENT, {"learning_rate": 0.3, "target_update_interval": 2.0}, mixer="na2q")
-    state = first = method.init(jax.random.key(0))
+    state = first = jax.jit(method.init)(jax.random.key(0))
     update = jax.jit(method.update)
     for number in range(4):
         progress = START._replace(episodes=jnp.float32(number))
@@ -205,31 +210,25 @@ def test_updates_leave_weights_not_negative() -> None:
     assert all((a != b).any() for a, b in zip(old, new, strict=True))
 
 
-def test_the_loss_has_the_autoencoders_masked_mean() -> None:
-    method, silent = (learning.learner(AGENT, mixer="na2q", vae_loss_scale=scale) for scale in (0.1, 0.0))
-    steps = learning.batch()
-    steps = steps._replace(valid=steps.valid.at[1, 0].set(False))
-    state, key = method.init(jax.random.key(0)), jax.random.key(1)
-    loss, (_, _, context) = method.loss(state.params, state, steps, key, START)
-    each, _ = method.mixer.auxiliary(state.params["mixer"], context, START)
-    assert each[1, 0] != 0
-    rest = silent.loss(state.params, state, steps, key, START)[0]
-    np.testing.assert_allclose(loss, rest + (each * steps.valid).sum() / 3, rtol=1e-5)
-
-
 def test_devices_that_share_a_batch_compute_the_same() -> None:
-    """Halves of a batch, on the members of an axis, against the whole: noise belongs to rows."""
+    """Halves of a batch, on the members of an axis, against the whole: noise belongs to rows; all losses are masked."""
     steps = learning.batch(rows=4)
+    steps = steps._replace(valid=steps.valid.at[1, 0].set(False))
     whole, shared = (learning.learner(AGENT, mixer="na2q", axis=axis) for axis in (None, "rows"))
-    state, key = whole.init(jax.random.key(0)), jax.random.key(1)
+    state, key = jax.jit(whole.init)(jax.random.key(0)), jax.random.key(1)
     halves = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(x.shape[0], 2, 2, *x.shape[2:]), 1, 0), steps)
 
     def slopes(method: Any, steps: Any) -> Any:
-        return jax.grad(lambda params: method.loss(params, state, steps, key, START)[0])(state.params)
+        loss = jax.grad(lambda params: method.loss(params, state, steps, key, START), has_aux=True)
+        found, (metrics, _, context) = loss(state.params)
+        return found, metrics, method.mixer.auxiliary(state.params["mixer"], context, START)[1]
 
-    shares = jax.vmap(lambda half: slopes(shared, half), axis_name="rows")(halves)
-    for share, one in zip(jax.tree.leaves(shares), jax.tree.leaves(slopes(whole, steps)), strict=True):
+    shares, _, _ = jax.jit(jax.vmap(lambda half: slopes(shared, half), axis_name="rows"))(halves)
+    expected, metrics, parts = jax.jit(lambda steps: slopes(whole, steps))(steps)
+    for share, one in zip(jax.tree.leaves(shares), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(share.sum(0), one, rtol=1e-4, atol=1e-5)
+    for name, part in parts.items():
+        np.testing.assert_allclose(metrics[name], part[steps.valid].mean(), rtol=1e-5)
 
 
 def test_published_optimisers_are_a_profile() -> None:
