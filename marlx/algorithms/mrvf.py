@@ -146,7 +146,6 @@ def make(
         "state_size": spec.state_size,
         "observation_size": spec.observation_size,
         "memory_size": agent.hidden_size,
-        "embedding": section["embedding"],
     }
     rounds, mixer, critic = (sized(part, sizes, section) for part in (Rounds, QMIX, FeatureValue))
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent, headless=True)

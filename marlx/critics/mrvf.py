@@ -1,6 +1,6 @@
-"""The joint value of MRVF: Q_jt(tau, u) from features that each agent's action picks, without any constraint.
+"""The joint value of MRVF: Q_jt(tau, u) from features of each agent and its action, without any constraint.
 
-    f_i = relu(F(h_i)[u_i]);    Q_jt = w relu(W (f_1 || .. || f_N) + b + net(s)) + c
+    f_i = relu(F h_i + row(u_i) + a);    Q_jt = w relu(W (f_1 || .. || f_N) + b + net(s)) + c
 
 A pass reads memory and state once for any number of joint actions. The widths of f_i and the layers of the state are
 the paper's (appendix E); its Figure 10, which wires them, is missing, and so the rest is chosen here.
@@ -13,25 +13,29 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from marlx_envs.options import flag, size
+from marlx_envs.options import choice, flag, size
 
 from marlx.initialisers import linear
 from marlx.types import Params
+
+EMBEDDINGS = ("index", "features")
 
 
 @dataclass(frozen=True)
 class FeatureValue:
     """Q_jt of N agents with memories h_i of its own (not those that choose actions).
 
-    `embedding` is that of the rounds. [CHOICE] "features": the action picks a row of an affine layer H -> A F of the
-    memory; "index": f_i is a layer of h_i || onehot(u_i).
+    [CHOICE] f_i is a layer of h_i || onehot(u_i) ("index"), or a row of an affine layer H -> A F of the memory, which
+    the action picks ("features"); the second is many times the work.
     """
 
     n_agents: int
     n_actions: int
     state_size: int
     memory_size: int
-    embedding: str
+    critic_embedding: str = choice(
+        "index", "how the joint value sees an action: its index, or features of the memory that it picks", EMBEDDINGS
+    )
     critic_width: int = size(128, "width of the joint value's layer over all agents", high=4096)
     feature_width: int = size(64, "features F of each agent and its action in the joint value", high=4096)
     critic_sees_state: bool = flag(True, "give the joint value the state; the paper does not in two easy SMAC maps")
@@ -79,7 +83,7 @@ class _Network(nn.Module):
         """A function of joint actions [R N] -> f [R N F]."""
         o, (rows, n, h) = self.options, memory.shape
         flat = memory.reshape(rows * n, h)
-        if o.embedding == "index":
+        if o.critic_embedding == "index":
             fan_in = h + o.n_actions
             remembered = linear(o.feature_width, fan_in, name="memory")(flat)
             row = linear(o.feature_width, fan_in, name="action", bias=False)

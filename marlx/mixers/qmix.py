@@ -44,7 +44,7 @@ class QMIX(Mixer):
     def apply(
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
-        """Q_tot [..] from utilities [.. N] and state [.. D]; along first axes that the state lacks it is the same."""
+        """Q_tot [..] from utilities [.. N] and state [.. D], which may lack the utilities' first axes."""
         # Two axes: the weight gradients of more leading axes would be products over two axes, which XLA transposes for.
         rows = state.reshape(-1, self.state_size)
         weights: Any = self._network.apply(params, rows)

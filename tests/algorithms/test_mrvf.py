@@ -1,0 +1,432 @@
+"""MRVF: the acting rule, ideal rounds, loss and gradient against NumPy, whom each term teaches, exploration, masks."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx.agents import AgentOptions
+from marlx.algorithms import mrvf
+from marlx.algorithms.mrvf import MRVF, accepted_round, gains, of_round
+from marlx.settings import Training
+from marlx.types import Batch
+from tests.algorithms.learning import SPEC, START, A, B, N, batch
+from tests.parts import mrvf_reference as reference
+from tests.parts.qtran_reference import assert_gradient, doubles
+
+SLOTS, EPSILON = 3, 0.4
+SMALL = {"round_width": 5, "embedding_width": 3, "critic_width": 5, "feature_width": 3, "critic_state_width": 4}
+SMALL |= {"mixing_width": 3, "hypernet_width": 4}
+Table = np.ndarray
+
+
+def learner(training: dict[str, Any] | None = None, **section: Any) -> MRVF:
+    """The method by the fields of its section, small enough for differences."""
+    values = {**mrvf.defaults(section), **SMALL, **section}
+    return mrvf.make(SPEC, AgentOptions(hidden_size=4), values, Training(**{"td_lambda": 0.0, **(training or {})}))
+
+
+def parameters(method: MRVF) -> tuple[Any, Any]:
+    """Live ones, whose joint value differs enough between joint actions that rounds are accepted, and the target's."""
+    live, other = (method.init(jax.random.key(seed)).params for seed in (9, 2))
+    return jax.tree.map(lambda x: 3 * x, live), other
+
+
+def steps() -> Batch:
+    """Row 0: an episode of one step ends, another follows. Row 1: one is truncated after a step, another terminates."""
+    made = batch(slots=SLOTS)
+    return made._replace(
+        terminated=made.terminated.at[0, 0].set(True),
+        valid=made.valid.at[1, 1].set(False),
+        view=made.view._replace(starts=made.view.starts.at[1, 0].set(True).at[2, 1].set(True)),
+    )
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ([5, 8, 7], 1),  # the second is better, the third is not
+        ([5, 5, 9], 0),  # equal is no improvement, and what comes after the end does not count
+        ([5, 4, 9], 0),
+        ([3, 5, 8], 2),
+        ([8, 8, 8], 0),
+        ([7], 0),
+    ],
+)
+def test_the_last_round_accepted(values: list[float], expected: int) -> None:
+    array = jnp.array(values, jnp.float32)
+    assert accepted_round(array) == expected
+    batched = jnp.stack([array, jnp.arange(len(values))], -1)
+    np.testing.assert_array_equal(accepted_round(batched), [expected, len(values) - 1])
+
+
+def test_the_final_action_is_that_of_the_last_round_accepted() -> None:
+    """Greedy (C,C), (A,A), (B,C) in the table of MRVF: 5, 8, 0. Greedy (C,C) again in round 2: it stays."""
+    table = jnp.array([[8.0, -12, -12], [-12, 3, 0], [-12, 0, 5]])
+    greedy = jnp.array([[[2, 2], [2, 2]], [[0, 0], [2, 2]], [[1, 2], [0, 0]]])
+    number = accepted_round(table[greedy[..., 0], greedy[..., 1]])
+    np.testing.assert_array_equal(number, [1, 0])
+    np.testing.assert_array_equal(of_round(greedy, number), [[0, 0], [2, 2]])
+
+
+def test_gains_numbers() -> None:
+    """Greedy values 5, 8, 0; a round learns from a joint action of value 8, 8, -12."""
+    at_greedy = jnp.array([5.0, 8.0, 0.0])
+    np.testing.assert_array_equal(gains(jnp.array([8.0, 8.0, -12.0]), at_greedy), [8, 3, 0])
+    np.testing.assert_array_equal(gains(jnp.array([-12.0, 0.0, 9.0]), at_greedy), [-12, 0, 1])
+
+
+def ideal(table: Table) -> tuple[float, Table, tuple[int, int]]:
+    """Ideal QMIX under uniform data (MRVF, appendix B.2), exactly: least loss, its table and greedy joint action.
+
+    For each strict order of both agents' actions the monotone projection is max over upper sets U of min over lower
+    sets L, both with the cell, of the mean over their intersection.
+    """
+    cells = list(itertools.product(range(3), repeat=2))
+    lower = [
+        np.array([[column < length for column in range(3)] for length in lengths])
+        for lengths in itertools.product(range(4), repeat=3)
+        if list(lengths) == sorted(lengths, reverse=True)
+    ]
+    upper = [~x for x in lower]
+    assert len(lower) == 20
+    found = []
+    for rows, columns in itertools.product(itertools.permutations(range(3)), repeat=2):
+        ordered = table[np.ix_(rows, columns)]
+        projected = np.array([
+            max(min(ordered[u & low].mean() for low in lower if low[cell]) for u in upper if u[cell]) for cell in cells
+        ]).reshape(3, 3)  # fmt: skip
+        back = np.empty((3, 3))
+        back[np.ix_(rows, columns)] = projected
+        found.append((float(((back - table) ** 2).mean()), back, (rows[-1], columns[-1])))
+    return min(found, key=lambda x: x[0])
+
+
+@pytest.mark.parametrize(
+    "table, first, first_value, loss, best_value",
+    [
+        ([[8, -12, -12], [-12, 3, 0], [-12, 0, 5]], (2, 2), 5, 36.2222, 8),
+        ([[8, -12, -12], [-12, 0, 0], [-12, 0, 7.9]], (2, 2), 7.9, 35.5556, 8),
+        ([[12, 0, 10], [0, 0, 10], [10, 10, 10]], (2, 2), 10, 0.3333, 12),
+    ],
+)
+def test_ideal_rounds(table: Any, first: tuple[int, int], first_value: float, loss: float, best_value: float) -> None:
+    """Round 1 ends where QMIX does; round 2 sees the best cell alone, (A,A), and has no loss; round 3 sees nothing."""
+    values = np.array(table, float)
+
+    def target(preceding: tuple[int, int]) -> Table:
+        """What a later round learns of every joint action."""
+        both = jnp.stack([jnp.zeros(9), jnp.asarray(values.ravel(), jnp.float32)])
+        at_greedy = jnp.full((2, 9), values[preceding], jnp.float32)
+        return np.asarray(gains(both, at_greedy)[1]).reshape(3, 3)
+
+    least, _, one = ideal(values)
+    np.testing.assert_allclose(least, loss, atol=5e-5)
+    assert one == first and values[one] == first_value
+    second = target(one)
+    assert (second > 0).sum() == 1
+    least, _, two = ideal(second)
+    assert least < 1e-9 and two == (0, 0) and values[two] == best_value
+    assert not target(two).any()
+    for three in itertools.product(range(3), repeat=2):  # any of them may be greedy; none is accepted
+        assert accepted_round(jnp.array([values[one], values[two], values[three]])) == 1
+
+
+def _expected(
+    method: MRVF, live: Any, constant: Any, other: Any, b: Batch, recorded: np.ndarray
+) -> tuple[float, list[float], np.ndarray]:
+    """The loss, its terms (L_jt first), and the accepted rounds [T B]; what is stopped is computed from `constant`."""
+    k, strict = method.rounds.rounds, method.composition.strict
+    inputs, starts = np.asarray(method.agent.inputs(b.view), float), np.asarray(b.view.starts)
+    observation, state = np.asarray(b.view.observation, float), np.asarray(b.view.state, float)
+    available, u = np.asarray(b.view.available), np.asarray(b.actions)
+
+    def remembered(params: Any, room: str) -> np.ndarray:
+        return reference.memories(params[room]["memory"]["params"], inputs, starts)
+
+    own, critics = remembered(live, "agent"), [remembered(p, "critic") for p in (live, constant, other)]
+
+    def q(t: int, r: int, number: int, preceding: Any) -> np.ndarray:
+        p = live["agent"]["rounds"]["params"]
+        return reference.utilities(p, method.rounds, number, own[t, r], observation[t, r], preceding)
+
+    def joint(which: int, t: int, r: int, actions: Any) -> float:
+        p = (live, constant, other)[which]["critic"]["value"]["params"]
+        return reference.joint_value(p, critics[which][t, r], state[t, r], actions, A)
+
+    def mixed(number: int, utilities: np.ndarray, t: int, r: int) -> float:
+        p = live["mixer"]["params"]
+        if not method.rounds.share_rounds:
+            p = jax.tree.map(lambda x: x[number], p)
+        return reference.qmix(p, utilities, state[t, r], method.mixer.mixing_width, method.mixer.hypernet_width)
+
+    def rounds(t: int, r: int) -> tuple[list[Any], list[Any], int]:
+        """Utilities and greedy joint actions of all rounds, and the number of the last accepted."""
+        found: list[Any] = []
+        chosen: list[Any] = [None]
+        for number in range(k):
+            found.append(q(t, r, number, chosen[-1]))
+            chosen.append(np.where(available[t, r], found[-1], -np.inf).argmax(-1))
+        accepted = 0
+        while accepted + 1 < k and joint(1, t, r, chosen[accepted + 2]) > joint(1, t, r, chosen[accepted + 1]):
+            accepted += 1
+        return found, chosen[1:], accepted
+
+    played = [[rounds(t, r) for r in range(B)] for t in range(SLOTS + 1)]
+    terms, count = np.zeros(1 + k), 0
+    for r in range(B):
+        for t in range(SLOTS):
+            if not b.valid[t, r]:
+                continue
+            _, later, accepted = played[t + 1][r]
+            discount = method.training.gamma * (1 - float(b.terminated[t, r]))
+            y = float(b.rewards[t, r]) + discount * joint(2, t + 1, r, later[accepted])
+            terms[0] += (joint(0, t, r, u[t, r]) - y) ** 2
+            utilities, greedy, _ = played[t][r]
+            for number in range(k):
+                actions = u[t, r] if recorded[number, t, r] else greedy[number]
+                aim = joint(1, t, r, actions)
+                if number and strict:
+                    aim = max(aim - joint(1, t, r, greedy[number - 1]), 0)
+                taken = np.array([utilities[number][i, actions[i]] for i in range(N)])
+                terms[1 + number] += (mixed(number, taken, t, r) - aim) ** 2
+            count += 1
+    scales = [method.composition.critic_loss_scale, *[method.training.loss_scale] * k]
+    terms = terms / count * scales
+    return float(terms.sum()), list(terms), np.array([[x[2] for x in row] for row in played])
+
+
+@pytest.mark.parametrize(
+    "training, section",
+    [
+        ({}, {}),
+        ({"loss_scale": 0.5}, {"share_rounds": False, "critic_loss_scale": 0.7}),
+        ({}, {"embedding": "index", "critic_embedding": "features", "critic_sees_state": False, "rounds": 2}),
+        ({}, {"strict": False, "learnt_actions": "recorded"}),
+        ({}, {"rounds": 1}),
+    ],
+)
+def test_loss_and_gradient_equal_loops(training: dict[str, Any], section: dict[str, Any]) -> None:
+    method, data, key = learner({"gamma": 0.9, **training}, **section), steps(), jax.random.key(7)
+    live, other = parameters(method)
+    learn = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
+    (found, (metrics,)), gradient = learn(live, other, data, key, jnp.float32(EPSILON))
+    recorded = np.asarray(method._recorded(key, jnp.float32(EPSILON), (method.rounds.rounds, SLOTS, B)))
+    constant, old = doubles(live), doubles(other)
+    expected, terms, accepted = _expected(method, doubles(live), constant, old, data, recorded)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    names = ["critic_loss", *(f"round_loss_{k + 1}" for k in range(method.rounds.rounds))]
+    np.testing.assert_allclose([metrics[name] for name in names], terms, rtol=1e-5, atol=1e-7)
+    valid = np.asarray(data.valid)
+    for k in range(method.rounds.rounds):
+        share = (accepted[:-1] == k)[valid].mean()
+        np.testing.assert_allclose(metrics[f"round_share_{k + 1}"], share, rtol=1e-5)
+    if section == {}:
+        assert recorded.any() and not recorded.all() and (accepted > 0).any()
+    assert_gradient(
+        gradient, lambda p: _expected(method, p, constant, old, data, recorded)[0], doubles(live), directions=1
+    )
+
+
+def _size(tree: Any) -> float:
+    return max(float(jnp.abs(x).max()) for x in jax.tree.leaves(tree))
+
+
+def _teaching(method: MRVF, term: str) -> tuple[Any, Any]:
+    live, other = parameters(method)
+    loss = lambda p, t: method.loss(p, t, steps(), jax.random.key(7), jnp.float32(EPSILON))[1][0][term]  # noqa: E731
+    return jax.jit(jax.grad(loss, (0, 1)))(live, other)
+
+
+def test_only_the_td_error_teaches_the_joint_value_and_nothing_else() -> None:
+    gradient, old = _teaching(learner(), "critic_loss")
+    assert _size(old) == _size(gradient["agent"]) == _size(gradient["mixer"]) == 0
+    assert all(_size(x) > 0 for x in jax.tree.leaves(gradient["critic"]))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_round_teaches_its_agents_and_its_mixer(number: int) -> None:
+    gradient, old = _teaching(learner(share_rounds=False), f"round_loss_{number}")
+    assert _size(old) == _size(gradient["critic"]) == 0
+    assert _size(gradient["agent"]["memory"]) > 0
+    rounds = gradient["agent"]["rounds"]["params"]
+    for other in (1, 2, 3):
+        assert (_size(rounds[f"last_{other}"]) > 0) == (other == number)
+        assert (_size(jax.tree.map(lambda x, k=other: x[k - 1], gradient["mixer"])) > 0) == (other == number)
+    assert (_size(rounds["embedding"]) > 0) == (number > 1) == (_size(rounds["default_row"]) == 0)
+
+
+def _changed(data: Batch, t: int, row: int, names: str) -> Batch:
+    """Other rewards, actions, observations or states in one slot."""
+    view = data.view
+    if "rewards" in names:
+        data = data._replace(rewards=data.rewards.at[t, row].add(7))
+    if "actions" in names:
+        data = data._replace(actions=data.actions.at[t, row].set((data.actions[t, row] + 1) % A))
+    if "view" in names:
+        view = view._replace(observation=view.observation.at[t, row].add(7), state=view.state.at[t, row].add(7))
+    return data._replace(view=view)
+
+
+def test_slots_that_are_not_valid_teach_nothing() -> None:
+    method, data = learner(), steps()
+    live, other = parameters(method)
+    loss = lambda p, data: method.loss(p, other, data, jax.random.key(7), jnp.float32(EPSILON))[0]  # noqa: E731
+    learn = jax.jit(jax.value_and_grad(loss))
+    before = learn(live, data)
+
+    def same(data: Batch) -> bool:
+        return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), learn(live, data), before)))
+
+    assert same(_changed(data, 1, 1, "rewards actions"))
+    assert not same(_changed(data, 1, 1, "view"))  # the step before bootstraps from it
+    assert not same(_changed(data, 0, 1, "rewards"))
+    ended = data._replace(terminated=data.terminated.at[0, 1].set(True))
+    before = learn(live, ended)
+    assert same(_changed(ended, 1, 1, "rewards actions view"))
+
+
+def test_unavailable_actions_are_never_chosen_learnt_or_bootstrapped_from() -> None:
+    """However good the rounds think an action that nobody has, and whatever the joint value makes of it."""
+    method, data, key = learner(critic_embedding="features"), steps(), jax.random.key(7)
+    available = data.view.available.at[..., 2].set(False).at[..., 0].set(True)
+    data = data._replace(view=data.view._replace(available=available), actions=jnp.zeros_like(data.actions))
+    live, other = parameters(method)
+
+    def moved(params: Any) -> Any:
+        params = jax.tree.map(lambda x: x, params)
+        layer = params["agent"]["rounds"]["params"]["last_1"]["utilities"]
+        layer["bias"] = layer["bias"].at[2].add(1e6)
+        table, width = params["critic"]["value"]["params"]["table"], method.critic.feature_width
+        table["bias"] = table["bias"].at[2 * width : 3 * width].add(1e6)
+        return params
+
+    loss = jax.jit(lambda live, other: method.loss(live, other, data, key, jnp.float32(EPSILON))[0])
+    assert loss(moved(live), moved(other)) == loss(live, other)
+    state, slot = method.init(key)._replace(params=moved(live)), jax.tree.map(lambda x: x[0], data.view)
+    for epsilon in (0.0, 0.5, 1.0):
+        for seed in range(20):
+            carry = method.initial_carry(B)
+            _, actions = method.act(state, carry, slot, jax.random.key(seed), jnp.float32(epsilon))
+            assert jnp.take_along_axis(slot.available, actions[..., None], -1).all()
+
+
+def test_acting_slot_by_slot_is_the_pass_over_all_slots() -> None:
+    """Without epsilon: the final actions, the memories of both nets, and the count of the rounds they came from."""
+    method, data = learner(preselection=1.0), steps()
+    live, _ = parameters(method)
+    state, carry = method.init(jax.random.key(0))._replace(params=live), method.initial_carry(B)
+    played = method.play(live, data.view)
+    act = jax.jit(method.act)
+    for t in range(SLOTS + 1):
+        slot = jax.tree.map(lambda x, t=t: x[t], data.view)
+        carry, actions = act(state, carry, slot, jax.random.key(t), jnp.float32(0))
+        np.testing.assert_array_equal(actions, played.final[t])
+    counts = np.array([[(np.asarray(played.number)[:, b] == k).sum() for k in range(3)] for b in range(B)])
+    np.testing.assert_array_equal(carry.taken, counts)
+    shares = method.report(carry)
+    np.testing.assert_allclose([shares[f"round_share_{k}"] for k in (1, 2, 3)], counts.sum(0) / counts.sum(), rtol=1e-6)
+    assert (counts.sum(0)[:2] > 0).all()
+
+
+@pytest.mark.parametrize("preselected", ["uniform", "last"])
+def test_frequencies_of_actions(preselected: str) -> None:
+    """Epsilon first: uniform with 0.3; else with p = 0.4 a round's greedy action (all differ); else the final one."""
+    method = learner(preselection=0.4, preselected=preselected)
+    live, _ = parameters(method)
+    state = method.init(jax.random.key(0))._replace(params=live)
+    for seed in range(200):
+        view = jax.tree.map(lambda x: x[0, :1], batch(seed).view)
+        view = view._replace(available=jnp.ones_like(view.available))
+        played = method.play(live, jax.tree.map(lambda x: x[None], view))
+        codes = [int(np.ravel_multi_index(tuple(x[0, 0]), (A,) * N)) for x in played.greedy]
+        if len({*codes}) == 3 and int(played.number[0, 0]) < 2:
+            break
+    else:
+        pytest.fail("no view whose rounds all differ")
+    draws = 20_000
+    many = jax.tree.map(lambda x: jnp.repeat(x, draws, 0), view)
+    _, actions = jax.jit(method.act)(state, method.initial_carry(draws), many, jax.random.key(1), jnp.float32(0.3))
+    counts = np.bincount(np.ravel_multi_index(tuple(np.asarray(actions).T), (A,) * N), minlength=A**N) / draws
+    expected = np.full(A**N, 0.3 / A**N)
+    expected[codes[int(played.number[0, 0])]] += 0.7 * 0.6
+    for code in codes if preselected == "uniform" else codes[2:]:
+        expected[code] += 0.7 * 0.4 / (3 if preselected == "uniform" else 1)
+    np.testing.assert_allclose(counts, expected, atol=0.012)
+
+
+def test_joint_values() -> None:
+    """Q_tot of every round, Q_jt, and the accepted round's Q_tot with what it is a gain over."""
+    method, data = learner(), steps()
+    live, _ = parameters(method)
+    state, view, actions = method.init(jax.random.key(0))._replace(params=live), data.view, data.actions
+    found = jax.jit(method.joint_values)(state, *jax.tree.map(lambda x: x[0], (view, actions)))
+    first = jax.tree.map(lambda x: x[:1], view)
+    played, p = method.play(live, first, actions[:1]), doubles(live)
+    for b in range(B):
+        values = []
+        for k in range(3):
+            taken = np.array([played.utilities[k, 0, b, i, actions[0, b, i]] for i in range(N)], float)
+            values.append(reference.qmix(p["mixer"]["params"], taken, np.asarray(view.state[0, b], float), 3, 4))
+            np.testing.assert_allclose(found[f"round_{k + 1}"][b], values[-1], rtol=1e-5)
+        number = int(played.number[0, b])
+        base = float(played.at_greedy[number - 1, 0, b]) if number else 0.0
+        np.testing.assert_allclose(found["joint"][b], values[number] + base, rtol=1e-5)
+        np.testing.assert_allclose(found["critic"][b], played.values[0][0, b], rtol=1e-5)
+    assert set(found) == {"joint", "critic", "round_1", "round_2", "round_3"}
+
+
+def test_updates_lower_the_loss_and_the_target_follows_at_its_interval() -> None:
+    method = learner({"target_update_interval": 40.0, "target_update_unit": "updates", "learning_rate": 0.01})
+    state, data = method.init(jax.random.key(0)), steps()
+    first, update = state.params, jax.jit(method.update)
+    losses = []
+    for number in range(40):
+        jax.tree.map(np.testing.assert_array_equal, state.target, first)
+        state, metrics = update(state, data, jax.random.key(0), START._replace(updates=jnp.float32(number)))
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.5 * losses[0]
+    jax.tree.map(np.testing.assert_array_equal, state.target, state.params)
+
+
+def test_methods_and_their_profile() -> None:
+    full, single, loose = (marlx.configure(f"mrvf{x}", "matrix_game") for x in ("", "_single", "_non_strict"))
+    assert full.algorithm["rounds"] == 3 and full.algorithm["preselection"] == 0.2 and full.algorithm["strict"]
+    assert full.algorithm["exploration"] == "centralised" and full.training["td_lambda"] == 0
+    assert dict(single.algorithm) == {**full.algorithm, "rounds": 1}
+    assert dict(loose.algorithm) == {**full.algorithm, "strict": False}
+    paper = marlx.configure("mrvf", "predator_prey", "algorithm.profile=mrvf").training
+    assert (paper["optimiser"], paper["batch_size"], paper["epsilon_steps"]) == ("rmsprop", 32, 50_000)
+
+
+def test_an_evaluation_tells_the_rounds() -> None:
+    experiment = marlx.configure(
+        "mrvf", "risk_reward", "training.total_steps=64", "training.num_envs=16", "training.batch_size=16",
+        {f"algorithm.{name}": value for name, value in SMALL.items()},
+    )  # fmt: skip
+    metrics = jax.jit(marlx.make_train(experiment))(jax.random.key(0)).metrics
+    for name in ("round_share", "evaluation_round_share"):
+        shares = np.stack([metrics[f"{name}_{k}"] for k in (1, 2, 3)])
+        np.testing.assert_allclose(shares.sum(0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("agent.head=individual", "agent.head must be shared"),
+        ("algorithm.monotone=false", "algorithm.monotone must be true"),
+        ("algorithm.rounds=0", "algorithm.rounds must be at least 1"),
+        ("algorithm.preselection=1.5", "algorithm.preselection must be at most 1"),
+        ("algorithm.embedding=onehot", "algorithm.embedding"),
+        ("algorithm.mixer=qmix", "unknown field of [algorithm] 'mixer'"),
+    ],
+)
+def test_mistakes_are_one_line(override: str, words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        marlx.configure("mrvf", "matrix_game", override)
+    assert words in str(error.value) and "\n" not in str(error.value)
