@@ -1,9 +1,13 @@
 """Random network distillation: what a trained network cannot yet say of a fixed random one is new (Burda et al. 2019).
 
-    r_int = ||g^(s') - g(s')||^2 / sigma
+    r_int = ||g^(s') - g(s')||^2 / max(sigma, c mu)
 
-g is never trained; g^ takes one step of Adam on the mean of these errors for each batch; sigma is the standard
-deviation of all errors met so far. A batch is rewarded by the g^ from before its step and the sigma that counts it.
+g is never trained; g^ takes one step of Adam on the mean of these errors for each batch; sigma and mu are the standard
+deviation and the mean of all errors met so far. A batch is rewarded by the g^ from before its step, and by the sigma
+and mu that count it.
+
+[CHOICE] c = 1. States are much alike to a fresh network: in predator-prey sigma is at first less than mu / 10, and
+sigma alone (c = 0) would give every step a reward of more than 10, about the same everywhere.
 
 [CHOICE] A step that terminates has no reward and teaches nothing: rows are packed, so that the state after it is the
 first of another episode, and its own last state is not kept. (There would be nothing to explore from there.) In games
@@ -27,10 +31,6 @@ from marlx.losses import masked_mean, optimiser, over_devices
 from marlx.types import Metrics, Params
 
 Entry(name="rnd", summary="error of predicting a random network", source="Burda et al. 2019 (RND)", factory="RND")
-
-# [CHOICE] sigma is at least this share of the mean error: where all states are equally unknown, as before any
-# learning in a game of one state, errors differ by rounding alone.
-LEAST_DEVIATION = 0.1
 
 
 class Moments(NamedTuple):
@@ -68,11 +68,12 @@ class Distillation(NamedTuple):
 
 @dataclass(frozen=True)
 class RND(Intrinsic):
-    """Distillation of the global state that a step leads to. [CHOICE] sizes, step size, and that sigma divides."""
+    """Distillation of the global state that a step leads to. [CHOICE] sizes, step size, and what divides."""
 
     predictor_width: int = size(64, "width of the two hidden layers of both networks", high=4096)
     predictor_features: int = size(64, "outputs of both networks", high=4096)
     predictor_learning_rate: float = number(1e-4, "step size of the predictor (Adam)", low=0)
+    deviation_floor: float = number(1, "c: errors are divided by no less than c times their running mean", low=0)
 
     @property
     def _network(self) -> "_Features":
@@ -103,7 +104,7 @@ class RND(Intrinsic):
         updates, moves = self._optimiser.update(over_devices(gradients, self.axis), state.optimiser, state.predictor)
         predictor = jax.tree.map(jnp.add, state.predictor, updates)
         moments = gather(state.moments, errors, steps.continues, self.axis)
-        sigma = jnp.maximum(moments.deviation, LEAST_DEVIATION * moments.mean)
+        sigma = jnp.maximum(moments.deviation, self.deviation_floor * moments.mean)
         rewards = jnp.where(steps.continues, errors / jnp.maximum(sigma, 1e-8), 0)
         return Distillation(state.fixed, predictor, moves, moments), rewards, {"predictor_loss": mean}
 

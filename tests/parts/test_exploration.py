@@ -33,7 +33,7 @@ def test_marginal_frequencies_are_the_policy(name: str, epsilon: float) -> None:
     keys = jax.random.split(jax.random.key(0), draws)
     sample = jax.vmap(lambda key: exploration.EXPLORERS[name](key, UTILITIES, AVAILABLE, jnp.float32(epsilon)))
     frequencies = jax.nn.one_hot(sample(keys), 4).mean(0)
-    expected = exploration.policy(UTILITIES, AVAILABLE, epsilon).probs
+    expected = exploration.policy(UTILITIES, AVAILABLE, epsilon, name).probs
     np.testing.assert_allclose(frequencies, expected, atol=0.011)
     assert (frequencies[~AVAILABLE] == 0).all()
 
@@ -48,3 +48,34 @@ def test_centralised_draws_for_the_whole_team() -> None:
     ):
         actions = jax.vmap(lambda key, e=explorer: e(key, utilities, available, jnp.float32(epsilon)))(keys)
         np.testing.assert_allclose((actions == 1).all(-1).mean(), expected, atol=0.01)
+
+
+def test_softmax_probabilities_by_hand() -> None:
+    """exp(Q / tau) over available actions: at tau = 0.5 the first agent's (1, 3, 2) are in proportion 1 : e^4 : e^2."""
+    probs = exploration.policy(UTILITIES, AVAILABLE, 0.5, "softmax").probs
+    weights = np.array([1, 0, np.exp(4), np.exp(2)])
+    np.testing.assert_allclose(probs[0], weights / weights.sum(), rtol=1e-5)
+    np.testing.assert_allclose(probs[1], np.array([np.exp(18), 1, 1, 1]) / (np.exp(18) + 3), rtol=1e-5)
+    np.testing.assert_array_equal(probs[2], [1, 0, 0, 0])
+
+
+def test_softmax_without_temperature_is_greedy() -> None:
+    """To the bit, ties included, as evaluation needs it; and as a distribution."""
+    ties = jnp.zeros((3, 4))
+    for utilities in (UTILITIES, ties, 1e8 * UTILITIES):
+        expected = exploration.greedy(utilities, AVAILABLE)
+        for seed in range(20):
+            found = exploration.softmax(jax.random.key(seed), utilities, AVAILABLE, jnp.float32(0))
+            np.testing.assert_array_equal(found, expected)
+        probs = exploration.policy(utilities, AVAILABLE, 0.0, "softmax").probs
+        np.testing.assert_array_equal(probs, jax.nn.one_hot(expected, 4))
+
+
+def test_softmax_draws_agent_by_agent() -> None:
+    """The joint frequencies are products of the agents' own."""
+    utilities, available = jnp.array([[0.0, 1.0], [0.5, 0.0]]), jnp.ones((2, 2), bool)
+    keys = jax.random.split(jax.random.key(3), 40_000)
+    actions = jax.vmap(lambda key: exploration.softmax(key, utilities, available, jnp.float32(0.7)))(keys)
+    joint = jax.nn.one_hot(2 * actions[:, 0] + actions[:, 1], 4).mean(0)
+    first, second = exploration.policy(utilities, available, 0.7, "softmax").probs
+    np.testing.assert_allclose(joint, jnp.outer(first, second).ravel(), atol=0.011)
