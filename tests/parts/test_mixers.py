@@ -106,14 +106,14 @@ def _made(name: str) -> Mixer:
 @pytest.mark.parametrize("name", MIXERS)
 def test_any_leading_axes(name: str) -> None:
     mixer = _made(name)
-    params = mixer.init(jax.random.key(0))
+    params, apply = jax.jit(mixer.init)(jax.random.key(0)), jax.jit(mixer.apply)
     utilities, state, context = _inputs(mixer, (4, 2))
-    whole = mixer.apply(params, utilities, state, context)
+    whole = apply(params, utilities, state, context)
     for t in range(4):
         for b in range(2):
             here = jax.tree.map(lambda x, t=t, b=b: x[t, b], context._replace(variables=()))
             here = here._replace(variables=context.variables)
-            one = mixer.apply(params, utilities[t, b], state[t, b], here)
+            one = apply(params, utilities[t, b], state[t, b], here)
             np.testing.assert_allclose(whole[t, b], one, rtol=1e-4, atol=1e-5)
 
 
