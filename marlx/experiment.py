@@ -89,7 +89,8 @@ def configure(algorithm: str, environment: str, *overrides: str | Mapping[str, A
     own = method.environments.get(environment, {})
     parts = {f"algorithm.{name}": value for name, value in method.composition.items()}
     parts = {name: own.get(name, value) for name, value in parts.items()}
-    defaults = {**numbers, **method.defaults, **own}
+    methods = {**method.defaults, **own}
+    defaults = {**numbers, **methods} if profile == "house" else {**methods, **numbers}
     return _resolve(algorithm, environment, defaults, {**parts, **user}, user)
 
 
@@ -196,7 +197,7 @@ def _check_together(experiment: Experiment) -> None:
     spec = experiment.make_environment().spec
     lengths = plan(training, evaluation, spec.episode_limit)
     rule = ALGORITHMS[experiment.algorithm_name].load_rule()
-    rule.make(spec, AgentOptions(**experiment.agent), dict(experiment.algorithm), training)  # parts that do not fit
+    rule.build(spec, AgentOptions(**experiment.agent), dict(experiment.algorithm), training)  # parts that do not fit
     if training.batch_size > lengths.capacity:
         raise UsageError(
             f"training.batch_size must be at most training.buffer_size ({lengths.capacity}), not {training.batch_size}"

@@ -34,9 +34,20 @@ def optimiser(name: str, learning_rate: jax.Array | float, max_gradient_norm: ja
         rule = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
     else:
         rule = optax.scale_by_rms(decay=0.99, eps=1e-5, eps_in_sqrt=False)
-    return optax.flatten(
-        optax.chain(clip_by_norm(max_gradient_norm), rule, optax.scale_by_learning_rate(learning_rate))
-    )
+    return _flat(optax.chain(clip_by_norm(max_gradient_norm), rule, optax.scale_by_learning_rate(learning_rate)))
+
+
+def _flat(inner: Any) -> Any:
+    """`optax.flatten`, which parameters of no arrays (a mixer without any) pass through."""
+    flat = optax.flatten(inner)
+
+    def init(params: Params) -> Any:
+        return flat.init(params) if jax.tree.leaves(params) else optax.EmptyState()
+
+    def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        return flat.update(updates, state, params) if jax.tree.leaves(updates) else (updates, state)
+
+    return optax.GradientTransformation(init, update)
 
 
 def optimisers(training: Any) -> Any:

@@ -23,7 +23,9 @@ class Training:
     updates_per_iteration: int = size(1, "learning steps after each rollout of all environments")
     optimiser: str = choice("adam", "adam, or rmsprop with PyTorch's placement of epsilon", OPTIMISERS)
     mixer_optimiser: str = choice(
-        "same", "optimiser of all but the agents, clipped apart from theirs; same: one for all", ("same", *OPTIMISERS)
+        "same",
+        "optimiser of all but the acting agents (mixers, critics and theirs), clipped apart; same: one for all",
+        ("same", *OPTIMISERS),
     )
     learning_rate: float = number(1e-3, "step size", low=0)
     loss_scale: float = number(1, "factor of the squared error; pymarl2 has 0.5, which matters through clipping", low=0)

@@ -61,8 +61,13 @@ PUBLISHED: list[tuple[str, str, str, dict[str, Any]]] = [
     ("na2q", "qmix", "predator_prey", {"optimiser": "rmsprop", "mixer_optimiser": "same", "epsilon_steps": 50_000}),
     ("remix", "remix", "predator_prey", {"epsilon_start": 0.995, "epsilon_end": 0.05, "epsilon_steps": 100_000}),
     ("remix", "remix", "matrix_game", {"buffer_size": 10_000, "batch_size": 128, "td_lambda": 0.6, "weight_low": 0.1}),
-    ("pow", "cw_qmix", "predator_prey", {"epsilon_steps": 500_000, "loss_scale": 0.5, "critic_loss_scale": 0.5}),
-    ("pow", "cw_qmix", "matrix_game", {"epsilon_start": 1.0, "epsilon_end": 1.0, "alpha": 0.0, "critic_width": 64}),
+    ("pow", "cw_qmix", "predator_prey", {"epsilon_steps": 500_000, "loss_scale": 1.0, "critic_loss_scale": 0.5}),
+    ("pow", "pow_qmix", "predator_prey", {"tolerance": 1.0, "recognition_parts": 1, "warm_up_steps": 100_000.0}),
+    ("pow", "pow_qmix", "matrix_game", {"loss_scale": 0.5, "warm_up_steps": 0.0, "critic_width": 64}),
+    ("pymarl2", "qplex", "matrix_game", {"heads": 4, "layers": 2, "loss_scale": 0.5}),
+    ("house", "qplex", "matrix_game", {"heads": 10, "layers": 3}),
+    ("pymarl2", "qtran_alt", "matrix_game", {"loss_scale": 1.0, "learning_rate": 5e-4}),
+    ("pow", "cw_qmix", "matrix_game", {"epsilon_start": 1.0, "epsilon_end": 1.0, "alpha": 0.0, "critic_width": 256}),
     ("mrvf", "vdn", "predator_prey", {"td_lambda": 0.0, "epsilon_steps": 50_000, "batch_size": 32, "num_envs": 8}),
     ("nm", "qmix", "predator_prey", {"optimiser": "adam", "batch_size": 128, "learning_rate": 1e-3}),
 ]  # fmt: skip
@@ -139,6 +144,9 @@ def test_a_payoff_file_becomes_part_of_the_experiment(tmp_path: Path) -> None:
         (("training.total_steps=-5",), "training.total_steps must be at least 1, not -5"),
         (("training.num_envs=1.5",), "whole number"),
         (("training.gamma=nan",), "must be finite"),
+        (("training.learning_rate=1e39",), "must be finite in single precision"),
+        (("agent.head=group_state",), "algorithm.mixer=gomarl alone"),
+        (("algorithm.mixer=gomarl",), "needs agent.head=group_state"),
     ],
 )
 def test_mistakes_are_one_line(overrides: tuple[str, ...], words: str) -> None:

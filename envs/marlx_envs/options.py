@@ -16,6 +16,8 @@ Kind = Literal["number", "size", "flag", "choice", "text", "data"]
 
 LARGEST_SIZE = 2**31 - 1  # sizes and the counters that run up to them are int32
 
+LARGEST_NUMBER = 3.4028234e38  # numbers become float32
+
 
 class UsageError(ValueError):
     """A mistake of the user; its message is one line that names the mistake and the nearest valid choice."""
@@ -148,8 +150,8 @@ def _finite(value: Any, name: str) -> float:
         value = float(value)
     except OverflowError:
         value = math.inf
-    if not math.isfinite(value):
-        raise UsageError(f"{name} must be finite, not {value}")
+    if not abs(value) <= LARGEST_NUMBER:
+        raise UsageError(f"{name} must be finite in single precision, not {value}")
     return value
 
 

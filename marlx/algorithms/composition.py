@@ -36,7 +36,9 @@ class Composition(Common):
     target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
     critic: str = choice("none", "unrestricted joint critic that targets bootstrap from", ("none", "central"))
     residual: str = choice(
-        "none", "ResQ's residual beside Q_tot: -|.|, or raw as in the code released", ("none", "constrained", "raw")
+        "none",
+        "ResQ's residual beside Q_tot: -|.|; or any, penalised where it is positive; or raw, as in the code released",
+        ("none", "constrained", "penalised", "raw"),
     )
     intrinsic: str = choice(
         "none", "reward for what is new, added to the environment's when batches are drawn", ("none", *INTRINSICS)

@@ -61,7 +61,9 @@ Method(
 class Composition(Common):
     """Section `algorithm`; the fields of the rounds, the mixer and the joint value join it."""
 
-    exploration: str = choice("centralised", "who draws epsilon: each agent or the team", tuple(exploration.EXPLORERS))
+    exploration: str = choice(
+        "centralised", "who draws epsilon: each agent or the team", ("decentralised", "centralised")
+    )
     strict: bool = flag(True, "later rounds learn gains over the preceding greedy action; without, the joint value")
     critic_loss_scale: float = number(1, "factor of the joint value's squared error", low=0)
     preselection: float = number(

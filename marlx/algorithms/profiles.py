@@ -1,9 +1,9 @@
 """Sets of training numbers of published code and papers by name, and this project's own for each environment.
 
-`algorithm.profile=NAME` takes one as a whole; without it a run has the defaults of `marlx.settings.Training`, then
-`HOUSE[environment]`, then what the method itself asks for. The user's own values win over all of them. A profile names
-no part of a method, and a field that a composition does not have is passed over. What a source does not give stays
-at the default of its section, and so does the length of a run.
+Without a profile a run has the defaults of `marlx.settings.Training`, then `HOUSE[environment]`, then what the method
+asks for. `algorithm.profile=NAME` takes a published set in place of the house's, and it wins over the method too. The
+user's own values win over all of them. A profile names no part of a method, and a field that a composition does not
+have is passed over. What a source does not give stays at the default of its section, and so does the length of a run.
 """
 
 from collections.abc import Mapping
@@ -35,6 +35,8 @@ _PYMARL2: Overrides = {
     "training.td_lambda": 0.6,
     "training.loss_scale": 0.5,
     "algorithm.critic_loss_scale": 0.5,
+    "algorithm.heads": 4,  # of QPLEX and of Qatten
+    "algorithm.layers": 2,
 }
 
 PROFILES: dict[str, Overrides] = {
@@ -62,7 +64,13 @@ PROFILES: dict[str, Overrides] = {
         "training.td_lambda": 0.6,
     },
     # The paper says Adam for every method; its code leaves ResQ at RMSprop.
-    "pow": {**_PYMARL2, "training.epsilon_steps": 500_000, "algorithm.critic_width": 64},
+    "pow": {
+        **_PYMARL2,
+        "training.epsilon_steps": 500_000,
+        "algorithm.critic_width": 64,
+        "algorithm.recognition_parts": 1,
+        "algorithm.warm_up_steps": 100_000,
+    },
     # The optimiser is that of pymarl, on which it is built; environments side by side are not given.
     "mrvf": {name: value for name, value in _PYMARL.items() if name != "training.num_envs"},
     # Learning rate, buffer, epsilon, lambda and interval of the target are not given; SARSA targets are the method's.
@@ -79,11 +87,25 @@ _EXCEPTIONS: dict[tuple[str, ...], Overrides] = {
         "agent.agent_id": False,
     },
     ("pymarl2", "matrix_game"): {"agent.last_action": False},
-    ("pow", "predator_prey"): {"agent.agent_id": False},
-    ("pow", "matrix_game"): {"agent.last_action": False, "training.epsilon_end": 1.0, "algorithm.alpha": 0.0},
+    ("pow", "predator_prey"): {"agent.agent_id": False, "algorithm.tolerance": 1.0},
+    ("pow", "matrix_game"): {
+        "agent.last_action": False,
+        "training.epsilon_end": 1.0,
+        "algorithm.alpha": 0.0,
+        "algorithm.warm_up_steps": 0.0,
+    },
     ("pymarl2", "iql"): {"training.learning_rate": 5e-4, "training.batch_size": 32, "training.td_lambda": 0.0},
-    ("pymarl2", "qtran"): {"training.learning_rate": 5e-4, "training.td_lambda": 0.0},
-    **{("pymarl2", name): {"training.loss_scale": 1.0} for name in _WEIGHTED},  # the critic's error alone is halved
+    **{
+        ("pymarl2", name): {"training.learning_rate": 5e-4, "training.td_lambda": 0.0, "training.loss_scale": 1.0}
+        for name in ("qtran", "qtran_alt")
+    },
+    # The joint critic's error alone is halved, and its width is WQMIX's.
+    **{
+        (profile, name): {"training.loss_scale": 1.0, "algorithm.critic_width": 256}
+        for profile in ("pymarl2", "pow")
+        for name in _WEIGHTED
+    },
+    **{("remix", name): {"algorithm.critic_width": 256} for name in _WEIGHTED},
     ("na2q", "na2q"): {"training.mixer_optimiser": "adam", "agent.agent_id": False},
     # For StarCraft; pymarl2, and papers POW and MRVF, have 0.1 there too.
     **{(profile, name, "smax"): {"algorithm.alpha": 0.5} for profile in ("wqmix", "remix") for name in _WEIGHTED[:2]},

@@ -14,7 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, choice, chosen, defaults_of, flag, number, options_of
+from marlx_envs.options import Option, UsageError, choice, chosen, defaults_of, flag, number, options_of
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
@@ -98,7 +98,7 @@ def alt_errors(
     opt = _excess(take(utilities, greedy), take(joint_greedy, greedy), value)
     others = (taken.sum(-1, keepdims=True) - taken)[..., None]
     switched = others + utilities - jax.lax.stop_gradient(joint) + value[..., None, None]
-    nopt = jnp.where(available, switched, jnp.inf).min(-1)
+    nopt = jnp.where(available, switched, switched.max(-1, keepdims=True)).min(-1)  # finite without any available
     return Errors(take(joint, actions) - target, opt, nopt)
 
 
@@ -159,6 +159,8 @@ def make(
     Args:
         axis: mesh axis of the devices that share the rows of a batch; None: one device has them all.
     """
+    if agent.head == "group_state":
+        raise UsageError("agent.head=group_state needs algorithm gomarl; for qtran it must be shared or individual")
     composition = Composition(**chosen(Composition, section))
     net, errors = FORMS[composition.form]
     sizes = {

@@ -103,15 +103,19 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
             "algorithm.mixer=independent has no joint value, which a weighting, critic or residual needs; "
             f"valid: {', '.join(name for name in MIXERS if name != 'independent')}"
         )
-    head = made.mixer.agent_head
-    if head not in (None, made.agent.options.head):
-        raise UsageError(f"algorithm.mixer={names.mixer} needs agent.head={head}, not {made.agent.options.head}")
+    head, given = made.mixer.agent_head, made.agent.options.head
+    if head not in (None, given):
+        raise UsageError(f"algorithm.mixer={names.mixer} needs agent.head={head}, not {given}")
+    if given == "group_state" != head:
+        raise UsageError(
+            f"agent.head=group_state learns its groups through algorithm.mixer=gomarl alone, not {names.mixer}"
+        )
     if weighting.needs_critic and made.critic is None:
         raise UsageError(f"algorithm.weighting={names.weighting} needs algorithm.critic=central")
     if weighting.needs_slopes and not made.mixer.is_monotone:
         raise UsageError(
             f"algorithm.weighting={names.weighting} needs a mixer that is monotone in every utility, not "
-            f"{names.mixer}; valid: qatten, qmix, vdn"
+            f"{names.mixer}; valid: gomarl, na2q, qatten, qmix, vdn"
         )
     if weighting.needs_optimum and not spec.optimum_known:
         raise UsageError(
@@ -229,7 +233,7 @@ class ValueFactorization:
         error = joint + rest - y
         own, parts = self.mixer.auxiliary(params["mixer"], context, progress)
         terms |= {"td_loss": self.training.loss_scale * mean(weights * error**2)}
-        terms |= {"residual_loss": mean(penalty)} if self.composition.residual == "raw" else {}
+        terms |= {"residual_loss": mean(penalty)} if self.composition.residual == "penalised" else {}
         loss = sum(terms.values()) + mean(own[..., None])
         metrics = {
             "loss": loss,
@@ -294,7 +298,7 @@ class ValueFactorization:
     def _residual(
         self, params: Params, view: View, state: jax.Array, actions: jax.Array, greedy: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """ResQ's masked residual w_r Q_r, and max(Q_r, 0)^2, which keeps a raw one from being positive; [T B 1] each.
+        """ResQ's masked residual w_r Q_r, and max(Q_r, 0)^2, the penalty of a positive one; [T B 1] each.
 
         `view` may have a bootstrap slot more than states, actions and greedy actions [T B ..].
         """

@@ -36,7 +36,7 @@ class FeatureValue:
     critic_embedding: str = choice(
         "index", "how the joint value sees an action: its index, or features of the memory that it picks", EMBEDDINGS
     )
-    critic_width: int = size(128, "width of the joint value's layer over all agents", high=4096)
+    value_width: int = size(128, "width of the joint value's layer over all agents", high=4096)
     feature_width: int = size(64, "features F of each agent and its action in the joint value", high=4096)
     critic_sees_state: bool = flag(True, "give the joint value the state; the paper does not in two easy SMAC maps")
     critic_state_width: int = size(64, "width of the three layers of the state in the joint value", high=4096)
@@ -67,17 +67,17 @@ class _Network(nn.Module):
     def __call__(self, memory: jax.Array, state: jax.Array, *actions: jax.Array) -> list[jax.Array]:
         o = self.options
         fan_in = o.n_agents * o.feature_width + o.critic_state_width * o.critic_sees_state
-        first, out = linear(o.critic_width, fan_in, name="first"), linear(1, o.critic_width, name="out")
+        first, out = linear(o.value_width, fan_in, name="first"), linear(1, o.value_width, name="out")
         of_state = self._of_state(state, fan_in) if o.critic_sees_state else 0.0
         features = self._features(memory)
         return [out(nn.relu(first(features(u).reshape(len(u), -1)) + of_state))[:, 0] for u in actions]
 
     def _of_state(self, state: jax.Array, fan_in: int) -> jax.Array:
-        """[R D] -> [R critic_width]: two layers, and the state's share of the third, which is the agents' first."""
+        """[R D] -> [R value_width]: two layers, and the state's share of the third, which is the agents' first."""
         width = self.options.critic_state_width
         hidden = nn.relu(linear(width, state.shape[-1], name="state_1")(state))
         hidden = nn.relu(linear(width, width, name="state_2")(hidden))
-        return linear(self.options.critic_width, fan_in, name="state_3", bias=False)(hidden)
+        return linear(self.options.value_width, fan_in, name="state_3", bias=False)(hidden)
 
     def _features(self, memory: jax.Array) -> Any:
         """A function of joint actions [R N] -> f [R N F]."""

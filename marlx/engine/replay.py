@@ -34,7 +34,17 @@ def add(ring: Rows, rows: Rows, total: jax.Array) -> Rows:
 
 
 def sample(ring: Rows, key: chex.PRNGKey, total: jax.Array, batch_size: int, sampling: Sampling = UNIFORM) -> Rows:
-    """`batch_size` rows, uniformly, out of the min(total, capacity) that are there.
+    """`batch_size` rows of the ring, as `draw` numbers them."""
+    return take(ring, draw(ring, key, total, batch_size, sampling))
+
+
+def take(ring: Rows, chosen: jax.Array) -> Rows:
+    """The rows of given numbers, int32 [B]."""
+    return jax.tree.map(lambda store: store[chosen], ring)
+
+
+def draw(ring: Rows, key: chex.PRNGKey, total: jax.Array, batch_size: int, sampling: Sampling = UNIFORM) -> jax.Array:
+    """Numbers of `batch_size` rows, uniformly, out of the min(total, capacity) that are there, int32 [B].
 
     All different, except that the rows drawn from the recent ones (`sampling`) come on top of the others.
     """
@@ -45,7 +55,7 @@ def sample(ring: Rows, key: chex.PRNGKey, total: jax.Array, batch_size: int, sam
         window = jnp.minimum(stored, sampling.window)
         age = without_replacement(jax.random.fold_in(key, 1), window, sampling.recent)
         chosen = jnp.concatenate([chosen, (total - 1 - age) % capacity])
-    return jax.tree.map(lambda store: store[chosen], ring)
+    return chosen
 
 
 def without_replacement(key: chex.PRNGKey, population: jax.Array, count: int) -> jax.Array:

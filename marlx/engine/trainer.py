@@ -179,11 +179,11 @@ class Trainer:
         """One learning step on a batch of its own; `number` names its random streams."""
         rows_added = (number // self.training.updates_per_iteration + 1) * self.training.num_envs
         key = self._key(state.key, Stream.SAMPLE, number)
-        rows = replay.sample(state.replay, key, rows_added, self.training.batch_size, self.algorithm.sampling)
+        chosen = replay.draw(state.replay, key, rows_added, self.training.batch_size, self.algorithm.sampling)
         if self.axis is not None:
             mine = self.training.batch_size // jax.lax.axis_size(self.axis)
-            first = jax.lax.axis_index(self.axis) * mine
-            rows = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, mine), rows)
+            chosen = jax.lax.dynamic_slice_in_dim(chosen, jax.lax.axis_index(self.axis) * mine, mine)
+        rows = replay.take(state.replay, chosen)
         update_key = self._key(state.key, Stream.UPDATE, number)
         return self.algorithm.update(learner, self.rollout.batch(rows), update_key, self._progress(state))
 

@@ -46,6 +46,8 @@ def _algorithm(name: str) -> str:
     lines += _fields(rule.options(composition), values)
     if method.defaults:
         lines += ["", "defaults of its own", *(f"  {key} = {shown(value)}" for key, value in method.defaults.items())]
+    for environment, own in method.environments.items():
+        lines += ["", f"in {environment}", *(f"  {key} = {shown(value)}" for key, value in own.items())]
     return "\n".join([*lines, "", f"other sections: `marlx list {'`, `marlx list '.join(_SECTIONS)}`"])
 
 

@@ -39,7 +39,7 @@ class Intrinsic(abc.ABC):
 
     n_agents: int
     state_size: int
-    axis: str | None
+    axis: str | None = None
 
     intrinsic_start: float = number(0.5, "beta, the factor of the intrinsic reward, at first", low=0)
     intrinsic_end: float = number(0.05, "beta after intrinsic_steps", low=0)

@@ -51,7 +51,7 @@ class GoMARL(Mixer):
 
     memory_size: int
     group_width: int
-    axis: str | None
+    axis: str | None = None
 
     mixing_width: int = size(32, "width E of both mixing layers", high=4096)
     hypernet_width: int = size(32, "width K of the hypernetworks' hidden layers", high=4096)

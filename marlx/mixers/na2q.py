@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from marlx_envs.discovery import Entry
-from marlx_envs.options import number, size
+from marlx_envs.options import UsageError, number, size
 
 from marlx.initialisers import linear, stacked
 from marlx.mixers.base import Context, Mixer
@@ -26,6 +26,8 @@ Entry(
     source="Liu et al. 2023 (NA2Q)",
     factory="NA2Q",
 )
+
+LARGEST = 50_000_000  # parameters of one layer
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class NA2Q(Mixer):
 
     observation_size: int
     memory_size: int
-    axis: str | None
+    axis: str | None = None
 
     first_width: int = size(8, "width of the shape functions' first layer", high=256)
     second_width: int = size(4, "width of the shape functions' second layer", high=256)
@@ -48,6 +50,15 @@ class NA2Q(Mixer):
     vae_width: int = size(32, "width of the autoencoder's hidden layers, and of the bias's second layer", high=4096)
     latent_size: int = size(64, "width Z of an agent's semantics", high=4096)
     vae_loss_scale: float = number(0.1, "factor of the autoencoder's losses", low=0)
+
+    def __post_init__(self) -> None:
+        """Checks that the layer of the credits' query has a size that can be."""
+        functions = self.n_agents * (self.n_agents + 1) // 2
+        if functions**2 * self.embedding_width > LARGEST:
+            raise UsageError(
+                f"algorithm.mixer=na2q would need {functions**2 * self.embedding_width:,} parameters in one layer for "
+                f"{self.n_agents} agents, at most {LARGEST:,} are allowed; choose another mixer"
+            )
 
     @property
     def _orders(self) -> tuple[int, int]:

@@ -41,7 +41,7 @@ class Weighting(abc.ABC):
     n_agents: int
     n_actions: int
     state_size: int
-    axis: str | None
+    axis: str | None = None
 
     needs_critic: ClassVar[bool] = False
     needs_slopes: ClassVar[bool] = False

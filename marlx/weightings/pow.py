@@ -24,8 +24,6 @@ from marlx.weightings.base import Evidence, Weighting
 
 Entry(name="pow", summary="potentially optimal joint actions, recognised by a network", source="POW", factory="POW")
 
-FIRST_STEPS = 20  # of the very first batch, in the released code
-
 
 def potentially_optimal(
     gap: jax.Array, tolerance: jax.Array | float = 0.05, alpha: jax.Array | float = 0.0
@@ -39,7 +37,6 @@ class Recogniser(NamedTuple):
 
     params: Params
     optimiser: Any
-    fits: jax.Array  # int32, calls of `fit`
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class POW(Weighting):
     def init(self, key: chex.PRNGKey) -> Recogniser:
         """A fresh network."""
         params = self._network.init(key)
-        return Recogniser(params, self._optimiser.init(params), jnp.int32(0))
+        return Recogniser(params, self._optimiser.init(params))
 
     def fit(self, state: Recogniser, evidence: Evidence) -> tuple[Recogniser, Metrics]:
         """Steps on L_r = 1/2 mean (Q_r - y)^2 (POW eq. 11); only Q_r's parameters move."""
@@ -81,26 +78,26 @@ class POW(Weighting):
         data = (evidence.state, evidence.actions, advantages, evidence.target, evidence.valid)
         parts = self._parts(data)
 
-        def step(number: jax.Array, carry: tuple[Params, Any]) -> tuple[Params, Any]:
-            params, moments = carry
-            rows = data if parts is None else jax.tree.map(lambda x: x[number % len(x)], parts)
-            gradients = over_devices(jax.grad(loss)(params, rows), self.axis)
-            updates, moments = self._optimiser.update(gradients, moments, params)
-            return jax.tree.map(jnp.add, params, updates), moments
+        def step(number: jax.Array, learnt: Recogniser) -> Recogniser:
+            rows = jax.tree.map(lambda x: x[number % len(x)], parts)
+            gradients = over_devices(jax.grad(loss)(learnt.params, rows), self.axis)
+            updates, moments = self._optimiser.update(gradients, learnt.optimiser, learnt.params)
+            return Recogniser(jax.tree.map(jnp.add, learnt.params, updates), moments)
 
-        steps = jnp.where(state.fits == 0, max(FIRST_STEPS, self.recognition_steps), self.recognition_steps)
-        first = state.fits * self.recognition_steps  # parts go on in turn where the last batch's steps left off
-        params, moments = jax.lax.fori_loop(first, first + steps, step, (state.params, state.optimiser))
-        return Recogniser(params, moments, state.fits + 1), {"recognition_loss": loss(params, data)}
+        # A count that is the same for all seeds keeps the loop and its slices unbatched. (The released code has twice
+        # as many steps for its very first batch.)
+        state = jax.lax.fori_loop(0, self.recognition_steps, step, state)
+        return state, {"recognition_loss": loss(state.params, data)}
 
-    def _parts(self, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...] | None:
-        """A batch [T B ..] cut along its rows: [P T B/P ..]; None for the whole batch at every step."""
+    def _parts(self, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """A batch [T B ..] cut along its rows: [P T B/P ..].
+
+        Every P-th row is of one part, so that devices that share a batch have their shares of the same parts.
+        """
         count = math.gcd(self.recognition_parts, data[0].shape[1])
-        if count == 1:
-            return None
 
         def cut(x: jax.Array) -> jax.Array:
-            return jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
+            return jnp.moveaxis(x.reshape(x.shape[0], -1, count, *x.shape[2:]), 2, 0)
 
         return jax.tree.map(cut, data)
 

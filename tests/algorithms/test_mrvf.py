@@ -20,7 +20,7 @@ from tests.parts import mrvf_reference as reference
 from tests.parts.qtran_reference import assert_gradient, doubles
 
 SLOTS, EPSILON = 3, 0.4
-SMALL = {"round_width": 5, "embedding_width": 3, "critic_width": 5, "feature_width": 3, "critic_state_width": 4}
+SMALL = {"round_width": 5, "embedding_width": 3, "value_width": 5, "feature_width": 3, "critic_state_width": 4}
 SMALL |= {"mixing_width": 3, "hypernet_width": 4}
 Table = np.ndarray
 

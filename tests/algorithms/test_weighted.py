@@ -28,6 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
     "remix": {**CENTRAL, "weighting": "remix"},
     "resq": {**CENTRAL, "residual": "constrained", "residual_width": 8},
     "resq_raw": {**CENTRAL, "residual": "raw", "residual_width": 8},
+    "resq_penalised": {**CENTRAL, "residual": "penalised", "residual_width": 8},
 }
 MLP = {"network": "mlp"}  # quicker; the memory of the agents has tests of its own
 NUMBERS = {"gamma": 0.9, "td_lambda": 0.7, "loss_scale": 0.5}
@@ -105,7 +106,7 @@ def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 assert raws is not None
                 extra = float(method.residual.at(live["residual"], raws[here], state[here], action))
                 extra = -abs(extra) if name == "resq" else extra
-                penalty += max(extra, 0.0) ** 2
+                penalty += max(extra, 0.0) ** 2 if name == "resq_penalised" else 0.0
                 masked.add(same := (np.asarray(action) == greedy[here]).all())
                 joint += 0 if same else extra
             td += weight * (joint - future) ** 2
@@ -115,7 +116,7 @@ def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(found, (0.5 * td + 0.25 * critic + penalty) / (T * B), rtol=1e-5)
     if method.residual:
         assert masked == {True, False}  # the batch shows both cases
-        assert (penalty > 0) == (name == "resq_raw")
+        assert (penalty > 0) == (name == "resq_penalised")
     else:
         assert len(np.unique(weights)) > 1
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from marlx import losses
+from marlx.settings import Training
 
 
 def test_masked_mean_ignores_what_is_masked() -> None:
@@ -52,3 +53,20 @@ def test_clipping_is_by_the_norm_over_all_parameters() -> None:
     np.testing.assert_allclose([clipped["a"][0], clipped["b"][0]], [6, 8], rtol=1e-6)
     same, _ = rule.update({"a": jnp.array([3.0]), "b": jnp.array([4.0])}, rule.init({}))
     np.testing.assert_array_equal([same["a"][0], same["b"][0]], [3, 4])
+
+
+def test_an_optimiser_of_its_own_for_all_but_the_agent() -> None:
+    """RMSprop for the agent, Adam for the mixer, each clipped by its own norm; a mixer may have no parameters."""
+    training = Training(optimiser="rmsprop", mixer_optimiser="adam", learning_rate=0.1, max_gradient_norm=1.0)
+    params = {"agent": {"w": jnp.zeros(3)}, "mixer": {"w": jnp.zeros(3)}}
+    gradients = {"agent": {"w": jnp.array([3.0, 0.0, 4.0])}, "mixer": {"w": jnp.array([0.0, 30.0, 40.0])}}
+    rule = losses.optimisers(training)
+    moved, _ = rule.update(gradients, rule.init(params), params)
+    clipped = {name: np.asarray(g["w"]) / np.linalg.norm(g["w"]) for name, g in gradients.items()}
+    np.testing.assert_allclose(moved["agent"]["w"], _torch_rule("rmsprop", [clipped["agent"]], 0.1), rtol=1e-4)
+    np.testing.assert_allclose(moved["mixer"]["w"], _torch_rule("adam", [clipped["mixer"]], 0.1), rtol=1e-4)
+
+    bare, slopes = {**params, "mixer": {}}, {**gradients, "mixer": {}}
+    moved, _ = rule.update(slopes, rule.init(bare), bare)
+    np.testing.assert_allclose(moved["agent"]["w"], _torch_rule("rmsprop", [clipped["agent"]], 0.1), rtol=1e-4)
+    assert moved["mixer"] == {}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import marlx
+from marlx import UsageError
 from marlx.losses import optimisers
 from marlx.mixers.base import Context
 from marlx.mixers.na2q import NA2Q, mix, shape_values
@@ -245,3 +246,8 @@ def test_published_optimisers_are_a_profile() -> None:
 @pytest.mark.parametrize("name, expected", [("head", "individual"), ("agent_id", False), ("last_action", True)])
 def test_agents_of_the_method(name: str, expected: Any) -> None:
     assert marlx.configure("na2q", "two_step_game").agent[name] == expected
+
+
+def test_too_many_agents_are_refused() -> None:
+    with pytest.raises(UsageError, match="at most 50,000,000 are allowed"):
+        marlx.configure("na2q", "risk_reward", "environment.n_agents=100")
