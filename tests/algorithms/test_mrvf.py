@@ -206,7 +206,7 @@ def _expected(
     [
         ({}, {}),
         ({"loss_scale": 0.5}, {"share_rounds": False, "critic_loss_scale": 0.7}),
-        ({}, {"embedding": "index", "critic_embedding": "features", "critic_sees_state": False, "rounds": 2}),
+        ({}, {"embedding": "index", "critic_embedding": "index", "critic_sees_state": False, "rounds": 2}),
         ({}, {"strict": False, "learnt_actions": "recorded"}),
         ({}, {"rounds": 1}),
     ],
@@ -293,7 +293,7 @@ def test_slots_that_are_not_valid_teach_nothing() -> None:
 
 def test_unavailable_actions_are_never_chosen_learnt_or_bootstrapped_from() -> None:
     """However good the rounds think an action that nobody has, and whatever the joint value makes of it."""
-    method, data, key = learner(critic_embedding="features"), steps(), jax.random.key(7)
+    method, data, key = learner(), steps(), jax.random.key(7)
     available = data.view.available.at[..., 2].set(False).at[..., 0].set(True)
     data = data._replace(view=data.view._replace(available=available), actions=jnp.zeros_like(data.actions))
     live, other = parameters(method)
@@ -309,10 +309,11 @@ def test_unavailable_actions_are_never_chosen_learnt_or_bootstrapped_from() -> N
     loss = jax.jit(lambda live, other: method.loss(live, other, data, key, jnp.float32(EPSILON))[0])
     assert loss(moved(live), moved(other)) == loss(live, other)
     state, slot = method.init(key)._replace(params=moved(live)), jax.tree.map(lambda x: x[0], data.view)
+    act = jax.jit(method.act)
     for epsilon in (0.0, 0.5, 1.0):
         for seed in range(20):
             carry = method.initial_carry(B)
-            _, actions = method.act(state, carry, slot, jax.random.key(seed), jnp.float32(epsilon))
+            _, actions = act(state, carry, slot, jax.random.key(seed), jnp.float32(epsilon))
             assert jnp.take_along_axis(slot.available, actions[..., None], -1).all()
 
 
