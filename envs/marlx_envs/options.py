@@ -150,7 +150,9 @@ def _finite(value: Any, name: str) -> float:
         value = float(value)
     except OverflowError:
         value = math.inf
-    if not abs(value) <= LARGEST_NUMBER:
+    if not math.isfinite(value):
+        raise UsageError(f"{name} must be finite, not {value}")
+    if abs(value) > LARGEST_NUMBER:
         raise UsageError(f"{name} must be finite in single precision, not {value}")
     return value
 

@@ -179,7 +179,7 @@ def test_slopes_are_differences_of_the_joint_value(mixer: str, monkeypatch: pyte
 class Given(Weighting):
     """Weights that are constants."""
 
-    values: Any
+    values: Any = None
 
     def weights(self, state: Any, evidence: Evidence) -> jax.Array:
         return self.values
