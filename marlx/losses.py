@@ -63,6 +63,12 @@ def optimisers(training: Any) -> Any:
     return optax.partition({True: everything, False: optimiser(training.mixer_optimiser, *numbers)}, rooms)
 
 
+def stepped(rule: Any, gradients: Params, moments: Any, params: Params, axis: str | None = None) -> tuple[Params, Any]:
+    """Parameters and optimiser state after a step on the sum of the devices' shares of a gradient."""
+    updates, moments = rule.update(over_devices(gradients, axis), moments, params)
+    return jax.tree.map(jnp.add, params, updates), moments
+
+
 def clip_by_norm(max_norm: jax.Array | float) -> optax.GradientTransformation:
     """Scale min(1, max_norm / (norm + 1e-6)) with the norm over all parameters, as torch's clip_grad_norm_."""
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from marlx_envs.base import Spec
 from marlx_envs.options import Option, choice, chosen, defaults_of, number, options_of, size
 
 from marlx import exploration
+from marlx.agents import AgentOptions
 from marlx.algorithms.profiles import PROFILES
 from marlx.intrinsic import INTRINSICS
 from marlx.mixers import MIXERS
@@ -82,6 +84,19 @@ def options(values: dict[str, Any]) -> dict[str, Option]:
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Default of every field of the section."""
     return {name: value for part, own in _parts(values) for name, value in {**defaults_of(part), **own}.items()}
+
+
+def sizes_of(spec: Spec, agent: AgentOptions, axis: str | None = None) -> dict[str, Any]:
+    """The sizes of a team by the names under which parts declare them; and the mesh axis of a shared batch."""
+    return {
+        "n_agents": spec.n_agents,
+        "n_actions": spec.n_actions,
+        "state_size": spec.state_size,
+        "observation_size": spec.observation_size,
+        "memory_size": agent.hidden_size,
+        "group_width": agent.group_width,
+        "axis": axis,
+    }
 
 
 def sized(part: Any, sizes: Mapping[str, Any], section: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from marlx import exploration
 from marlx.agents import Agent
-from marlx.losses import optimisers, over_devices, where_tree
+from marlx.losses import optimisers, over_devices, stepped, where_tree
 from marlx.settings import Training
 from marlx.types import Batch, Params, Progress, View
 
@@ -90,10 +90,8 @@ def descend(
         The state with new parameters and optimiser; what the loss gave beside its value, metrics summed over devices.
     """
     shares, (metrics, *others) = jax.grad(loss, has_aux=True)(state.params)
-    gradients, metrics = over_devices((shares, metrics), axis)
-    updates, optimiser = optimisers(training).update(gradients, state.optimiser, state.params)
-    params = jax.tree.map(jnp.add, state.params, updates)
-    return state._replace(params=params, optimiser=optimiser), (metrics, *others)
+    params, optimiser = stepped(optimisers(training), shares, state.optimiser, state.params, axis)
+    return state._replace(params=params, optimiser=optimiser), (over_devices(metrics, axis), *others)
 
 
 def sync(state: State, training: Training, progress: Progress, at_once: jax.Array | bool = False) -> State:

@@ -22,7 +22,7 @@ from marlx_envs.options import Option, UsageError, choice, chosen, defaults_of, 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Common, sized
+from marlx.algorithms.composition import Common, sized, sizes_of
 from marlx.algorithms.learner import LearnerState
 from marlx.algorithms.method import Method
 from marlx.critics.mrvf import FeatureValue
@@ -142,13 +142,7 @@ def make(
         raise UsageError(f"the rounds of mrvf are the head of its agents: agent.head must be shared, not {agent.head}")
     if not section["monotone"]:
         raise UsageError("mrvf needs a monotone mixer: algorithm.monotone must be true")
-    sizes = {
-        "n_agents": spec.n_agents,
-        "n_actions": spec.n_actions,
-        "state_size": spec.state_size,
-        "observation_size": spec.observation_size,
-        "memory_size": agent.hidden_size,
-    }
+    sizes = sizes_of(spec, agent, axis)
     rounds, mixer, critic = (sized(part, sizes, section) for part in (Rounds, QMIX, FeatureValue))
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent, headless=True)
     return MRVF(network, rounds, mixer, critic, Composition(**chosen(Composition, section)), training, axis)

@@ -19,7 +19,7 @@ from marlx_envs.options import Option, UsageError, choice, chosen, defaults_of, 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Common, sized
+from marlx.algorithms.composition import Common, sized, sizes_of
 from marlx.algorithms.learner import LearnerState, Played
 from marlx.algorithms.method import Method
 from marlx.critics.qtran import Counterfactual, JointNet, JointValue, StateValue
@@ -163,12 +163,7 @@ def make(
         raise UsageError("agent.head=group_state needs algorithm gomarl; for qtran it must be shared or individual")
     composition = Composition(**chosen(Composition, section))
     net, errors = FORMS[composition.form]
-    sizes = {
-        "n_agents": spec.n_agents,
-        "n_actions": spec.n_actions,
-        "state_size": spec.state_size,
-        "memory_size": agent.hidden_size,
-    }
+    sizes = sizes_of(spec, agent, axis)
     joint: JointNet = sized(net, sizes, section)
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent)
     value = StateValue(spec.state_size, joint.joint_width, joint.joint_layers) if composition.state_value else None

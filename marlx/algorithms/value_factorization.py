@@ -20,7 +20,7 @@ from marlx_envs.options import UsageError, chosen
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Composition, defaults, options, sized
+from marlx.algorithms.composition import Composition, defaults, options, sized, sizes_of
 from marlx.algorithms.learner import Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
 from marlx.intrinsic import INTRINSICS
@@ -68,15 +68,7 @@ def make(
         UsageError: parts that do not go together.
     """
     composition = Composition(**chosen(Composition, section))
-    sizes = {
-        "n_agents": spec.n_agents,
-        "n_actions": spec.n_actions,
-        "state_size": spec.state_size,
-        "observation_size": spec.observation_size,
-        "memory_size": agent.hidden_size,
-        "group_width": agent.group_width,
-        "axis": axis,
-    }
+    sizes = sizes_of(spec, agent, axis)
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent)
     mixer = sized(MIXERS[composition.mixer].load(), sizes, section)
     weighting = sized(WEIGHTINGS[composition.weighting].load(), sizes, section)

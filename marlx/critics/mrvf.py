@@ -9,20 +9,18 @@ the paper's (appendix E); its Figure 10, which wires them, is missing, and so th
 from dataclasses import dataclass
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from marlx_envs.options import choice, flag, size
 
+from marlx.critics.base import OfMemories
 from marlx.initialisers import linear
-from marlx.types import Params
 
 EMBEDDINGS = ("features", "index")
 
 
 @dataclass(frozen=True)
-class FeatureValue:
+class FeatureValue(OfMemories):
     """Q_jt of N agents with memories h_i of its own (not those that choose actions).
 
     [CHOICE] "features": f_i is a row of an affine layer H -> A F of the memory, picked by the action. "index": a layer
@@ -30,10 +28,6 @@ class FeatureValue:
     2 still ended at (C,C) after 60,000 steps, and none after 30,000 with features.
     """
 
-    n_agents: int
-    n_actions: int
-    state_size: int
-    memory_size: int
     critic_embedding: str = choice(
         "features", "how the joint value sees an action: features of the memory that it picks, or its index", EMBEDDINGS
     )
@@ -41,18 +35,6 @@ class FeatureValue:
     feature_width: int = size(64, "features F of each agent and its action in the joint value", high=4096)
     critic_sees_state: bool = flag(True, "give the joint value the state; the paper does not in two easy SMAC maps")
     critic_state_width: int = size(64, "width of the three layers of the state in the joint value", high=4096)
-
-    def init(self, key: chex.PRNGKey) -> Params:
-        """Parameters."""
-        memory, state = jnp.zeros((1, self.n_agents, self.memory_size)), jnp.zeros((1, self.state_size))
-        return self._network.init(key, memory, state, jnp.zeros((1, self.n_agents), jnp.int32))
-
-    def apply(self, params: Params, memory: jax.Array, state: jax.Array, *actions: jax.Array) -> list[jax.Array]:
-        """Values [..] of several joint actions [.. N] in the same states [.. D], from memory [.. N H]."""
-        shape, rows = state.shape[:-1], state.reshape(-1, self.state_size)
-        memory = memory.reshape(len(rows), self.n_agents, self.memory_size)
-        values: Any = self._network.apply(params, memory, rows, *(u.reshape(-1, self.n_agents) for u in actions))
-        return [value.reshape(shape) for value in values]
 
     @property
     def _network(self) -> "_Network":

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from marlx_envs.options import choice, size
 
 from marlx.agents import take
+from marlx.critics.base import OfMemories
 from marlx.initialisers import linear
 from marlx.types import Params
 
@@ -44,39 +45,11 @@ class StateValue:
 
 
 @dataclass(frozen=True)
-class JointNet(abc.ABC):
-    """A joint value as G estimates of Q_jt(s, u): one, or one from each agent's point of view."""
+class JointNet(OfMemories):
+    """A joint value as G estimates of Q_jt(s, u), one or one from each agent's point of view, from tables [.. K]."""
 
-    n_agents: int
-    n_actions: int
-    state_size: int
-    memory_size: int
     joint_width: int = size(64, "width of the hidden layers of the joint value and of V", high=4096)
     joint_layers: int = size(2, "hidden layers of the joint value and of V; 3 is pymarl's big network", high=8)
-
-    def init(self, key: chex.PRNGKey) -> Params:
-        """Parameters."""
-        memory, state = jnp.zeros((1, self.n_agents, self.memory_size)), jnp.zeros((1, self.state_size))
-        return self._network.init(key, memory, state, jnp.zeros((1, self.n_agents), jnp.int32))
-
-    def apply(self, params: Params, memory: jax.Array, state: jax.Array, *actions: jax.Array) -> list[jax.Array]:
-        """Tables of several joint actions in the same states, for `taken` to read.
-
-        Args:
-            memory: h [.. N H]; state: [.. D]; actions: int [.. N] each.
-
-        Returns:
-            For each joint action its table, [.. K] with K of the form.
-        """
-        shape, rows = state.shape[:-1], state.reshape(-1, self.state_size)
-        memory = memory.reshape(len(rows), self.n_agents, self.memory_size)
-        tables: Any = self._network.apply(params, memory, rows, *(u.reshape(-1, self.n_agents) for u in actions))
-        return [table.reshape(*shape, *table.shape[1:]) for table in tables]
-
-    @property
-    @abc.abstractmethod
-    def _network(self) -> nn.Module:
-        """Memory [R N H], state [R D], joint actions [R N] .. -> list of tables [R ..]."""
 
     @staticmethod
     @abc.abstractmethod

@@ -27,7 +27,7 @@ from marlx_envs.options import number, size
 
 from marlx.initialisers import linear
 from marlx.intrinsic.base import Intrinsic, Steps
-from marlx.losses import masked_mean, optimiser, over_devices
+from marlx.losses import masked_mean, optimiser, over_devices, stepped
 from marlx.types import Metrics, Params
 
 Entry(name="rnd", summary="error of predicting a random network", source="Burda et al. 2019 (RND)", factory="RND")
@@ -100,9 +100,8 @@ class RND(Intrinsic):
             errors = ((found - truth) ** 2).sum(-1).reshape(steps.valid.shape)
             return masked_mean(errors, steps.continues, self.axis), errors
 
-        (mean, errors), gradients = jax.value_and_grad(loss, has_aux=True)(state.predictor)
-        updates, moves = self._optimiser.update(over_devices(gradients, self.axis), state.optimiser, state.predictor)
-        predictor = jax.tree.map(jnp.add, state.predictor, updates)
+        (mean, errors), share = jax.value_and_grad(loss, has_aux=True)(state.predictor)
+        predictor, moves = stepped(self._optimiser, share, state.optimiser, state.predictor, self.axis)
         moments = gather(state.moments, errors, steps.continues, self.axis)
         sigma = jnp.maximum(moments.deviation, self.deviation_floor * moments.mean)
         rewards = jnp.where(steps.continues, errors / jnp.maximum(sigma, 1e-8), 0)

@@ -18,7 +18,7 @@ from marlx_envs.options import number, size
 
 from marlx.agents import take
 from marlx.critics.recognition import Recognition
-from marlx.losses import masked_mean, optimiser, over_devices
+from marlx.losses import masked_mean, optimiser, stepped
 from marlx.types import Metrics, Params
 from marlx.weightings.base import Evidence, Weighting
 
@@ -80,9 +80,8 @@ class POW(Weighting):
 
         def step(number: jax.Array, learnt: Recogniser) -> Recogniser:
             rows = jax.tree.map(lambda x: x[number % len(x)], parts)
-            gradients = over_devices(jax.grad(loss)(learnt.params, rows), self.axis)
-            updates, moments = self._optimiser.update(gradients, learnt.optimiser, learnt.params)
-            return Recogniser(jax.tree.map(jnp.add, learnt.params, updates), moments)
+            share = jax.grad(loss)(learnt.params, rows)
+            return Recogniser(*stepped(self._optimiser, share, learnt.optimiser, learnt.params, self.axis))
 
         # A count that is the same for all seeds keeps the loop and its slices unbatched. (The released code has twice
         # as many steps for its very first batch.)

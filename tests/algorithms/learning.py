@@ -1,5 +1,6 @@
 """A small team, a batch of random steps and a learner, for tests of losses."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,3 +54,34 @@ def loss(method: vf.ValueFactorization, live: Any, target: Any, steps: Batch, ke
     state = method.init(jax.random.key(0))._replace(target=target)
     value, (metrics, *_) = method.loss(live, state, steps, jax.random.key(key), START)
     return value, metrics
+
+
+def changed(data: Batch, t: int, row: int, names: str) -> Batch:
+    """Other rewards, actions, observations or states in one slot."""
+    view = data.view
+    if "rewards" in names:
+        data = data._replace(rewards=data.rewards.at[t, row].add(7))
+    if "actions" in names:
+        data = data._replace(actions=data.actions.at[t, row].set((data.actions[t, row] + 1) % A))
+    if "view" in names:
+        view = view._replace(
+            observation=view.observation.at[t, row].add(7),
+            state=view.state.at[t, row].add(7),
+            available=view.available.at[t, row].set(True),
+        )
+    return data._replace(view=view)
+
+
+def assert_padding_teaches_nothing(learn: Callable[[Batch], Any], data: Batch) -> None:
+    """Slot 1 of row 1 is padding: what happens there changes no bit of what `learn` gives; what goes before does."""
+    before = learn(data)
+
+    def same(data: Batch) -> bool:
+        return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), learn(data), before)))
+
+    assert same(changed(data, 1, 1, "rewards actions"))
+    assert not same(changed(data, 1, 1, "view"))  # the step before bootstraps from it
+    assert not same(changed(data, 0, 1, "rewards"))
+    ended = data._replace(terminated=data.terminated.at[0, 1].set(True))
+    before = learn(ended)
+    assert same(changed(ended, 1, 1, "rewards actions view"))
