@@ -34,16 +34,19 @@ Entry(
 VERSION = "0.2.0"
 
 
-def load(module: str = "jaxmarl") -> Any:
-    """A module of jaxmarl, without the lines it prints. Raises `UsageError` if it is missing or of another version."""
+def check_version() -> None:
+    """Raises `UsageError` if jaxmarl is missing, or another version than the adapters are written for."""
     try:
         found = metadata.version("jaxmarl")
     except metadata.PackageNotFoundError:
         raise UsageError(f"jaxmarl is not installed: pip install 'marlx[smax]' (jaxmarl=={VERSION})") from None
     if found != VERSION:
-        raise UsageError(
-            f"jaxmarl {found} is installed, but version {VERSION} is needed: pip install jaxmarl=={VERSION}"
-        )
+        raise UsageError(f"jaxmarl {found} is installed, but {VERSION} is needed: pip install jaxmarl=={VERSION}")
+
+
+def load(module: str = "jaxmarl") -> Any:
+    """A module of jaxmarl, without the lines it prints. Raises `UsageError` as `check_version` does."""
+    check_version()
     quiet = io.StringIO()
     # Part of jaxmarl puts `sys.__stdout__` in place of whatever stdout and stderr were when it is imported.
     with redirect_stdout(quiet), redirect_stderr(quiet), patch.object(sys, "__stdout__", quiet):

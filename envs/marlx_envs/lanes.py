@@ -22,10 +22,11 @@ def over_lanes(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         the same without that axis.
     """
+    compiled = jax.jit(function)
 
     @custom_vmap
     def many(*arguments: Any) -> Any:
-        results = function(*jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), arguments))
+        results = compiled(*jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), arguments))
         return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), results)
 
     @many.def_vmap

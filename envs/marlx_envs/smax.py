@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from marlx_envs import smax_battle
+from marlx_envs import jaxmarl, smax_battle
 from marlx_envs.base import Environment, Params, Spec, Step
 from marlx_envs.discovery import Entry
 from marlx_envs.options import UsageError, choice, flag, number, size, text
@@ -55,6 +55,8 @@ class Smax(Environment):
     engine: str = choice("native", "this package's own, or jaxmarl's (slower; the reference)", ("native", "jaxmarl"))
 
     def __post_init__(self) -> None:
+        if self.engine == "jaxmarl":
+            jaxmarl.check_version()
         if self.battle.drawn and (self.allies or self.enemies):
             raise UsageError(f"environment.scenario={self.scenario} draws its units; name teams with another scenario")
 

@@ -68,7 +68,7 @@ class NativeEngine:
         if not self.scenario.drawn:
             return self.begin(smax_starts.facing(uniforms, self.n_allies), None)
         words = sampling.words(more_key, 6 + self.n_units)
-        mirrors, allies_inside = words[0] < 2**31, words[1] < 2**31
+        mirrors, allies_inside = words[0] >> 31 == 0, words[1] >> 31 == 0
         groups, _ = sampling.digit(words[6:], 4)
         surrounding = smax_starts.surrounding(
             uniforms, groups, sampling.fraction(words[2:6]), allies_inside, self.n_allies, self.scenario.inside
