@@ -34,13 +34,13 @@ class Outcome(NamedTuple):
     share: float  # of seeds whose greedy joint action is a best one
     value: float  # mean payoff of the greedy joint actions
     greedy: dict[str, float]  # joint action as letters -> share of seeds, most frequent first
-    tables: dict[str, npt.NDArray[np.float64]]  # mean over seeds of "joint" (Q_tot), "critic", .. [A .. A]
+    tables: dict[str, npt.NDArray[np.floating]]  # mean over seeds of "joint" (Q_tot), "critic", .. [A .. A]
     igm_gap: float  # mean of max Q_tot - Q_tot(greedy joint action); 0 for every method with IGM
     igm_broken: float  # share of seeds in which it is more than rounding
     seconds: float
 
     @property
-    def table(self) -> npt.NDArray[np.float64]:
+    def table(self) -> npt.NDArray[np.floating]:
         """Mean learned Q_tot."""
         return self.tables["joint"]
 
