@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from marlx_envs import sampling, smax_battle, smax_rules, smax_starts
-from marlx_envs.lanes import over_lanes
+from marlx_envs.batch_last import batch_last
 from marlx_envs.smax_battle import NO_ACTION, Battle
 from marlx_envs.smax_rules import COOLDOWN_NOISE, NO_TARGET, TICKS, Orders, Units
 from marlx_envs.smax_units import LETTERS, Kinds, Scenario, kinds
@@ -49,7 +49,7 @@ class NativeEngine:
     @cached_property
     def _step(self) -> Any:
         fixed = self.fixed[:, None]
-        return over_lanes(lambda drawn, *rest: smax_rules.step(fixed if drawn is None else drawn, *rest))
+        return batch_last(lambda drawn, *rest: smax_rules.step(fixed if drawn is None else drawn, *rest))
 
     @cached_property
     def _push(self) -> Any:
@@ -59,7 +59,7 @@ class NativeEngine:
             numbers = smax_rules.statistics(fixed if drawn is None else drawn)
             return smax_rules.push(position, jnp.ones(position.shape[1:], bool), numbers.radius)
 
-        return over_lanes(push)
+        return batch_last(push)
 
     def reset(self, key: chex.PRNGKey) -> Battle:
         """Draws places, and kinds where the scenario leaves them to chance."""

@@ -1,4 +1,4 @@
-"""Rules of a SMAX battle on arrays whose last axis [L] is of environments (`over_lanes`); as in jaxmarl 0.2.0.
+"""Rules of a SMAX battle on arrays whose last axis [L] is of environments (`batch_last`); as in jaxmarl 0.2.0.
 
 Axis letters: N units, A allies (the first units), E enemies, K kinds. A step is eight ticks of 1/16 s in which every
 unit keeps its action. All units move and shoot at once, from the same snapshot: those killed in a tick still deal

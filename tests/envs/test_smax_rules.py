@@ -1,4 +1,4 @@
-"""Rules of SMAX by hand-computed battles (specification, 4.8), on one lane."""
+"""Rules of SMAX by hand-computed battles (specification, 4.8), as a batch of one."""
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,8 @@ def battle(health=(45,) * 6, **places):
 def after(units, **actions):
     """Units and reward of the allies after a step in which units do as told, as u0=5, and else stop."""
     chosen = jnp.array([actions.get(f"u{i}", STOP) for i in range(6)])
-    lanes = jax.tree.map(lambda x: x[..., None], (units, chosen))
-    fought = jax.tree.map(lambda x: x[..., 0], RUN(MARINES, *lanes, 3, jnp.zeros((8, 6, 1))))
+    batch = jax.tree.map(lambda x: x[..., None], (units, chosen))
+    fought = jax.tree.map(lambda x: x[..., 0], RUN(MARINES, *batch, 3, jnp.zeros((8, 6, 1))))
     before, later = (Battle(u, chosen, None, None, jnp.int32(t)) for t, u in ((0, units), (1, fought)))
     _, reward, terminated, truncated, info = ENVIRONMENT.outcome(before, later)
     return fought, float(reward) / ENVIRONMENT.reward_scale, bool(terminated), bool(truncated), bool(info["won"])
@@ -54,9 +54,9 @@ def test_a_marine_shoots_once_in_a_step():
 
 def test_no_unit_shoots_twice_in_a_step():
     numbers = statistics(kinds("zzzzzz")[:, None])  # the quickest
-    lanes = jax.tree.map(lambda x: x[..., None], (battle(u0=(13, 16)), jnp.array([5, 4, 4, 4, 4, 4])))
+    batch = jax.tree.map(lambda x: x[..., None], (battle(u0=(13, 16)), jnp.array([5, 4, 4, 4, 4, 4])))
     noise = jnp.full((8, 6, 1), COOLDOWN_NOISE[0])
-    assert float(RUN(numbers, *lanes, 3, noise).health[3, 0]) == 45 - 5
+    assert float(RUN(numbers, *batch, 3, noise).health[3, 0]) == 45 - 5
     assert numbers.cooldown[0, 0] == min(unit.cooldown for unit in UNITS)
 
 
@@ -114,8 +114,8 @@ def orders(goal=(0, 0), target=NO_TARGET):
 
 
 def turn(units, given, pick):
-    lanes = jax.tree.map(lambda x: x[..., None], units)
-    actions, target = enemy_turn(MARINES, lanes, given, jnp.full((3, 1), pick), 3)
+    batch = jax.tree.map(lambda x: x[..., None], units)
+    actions, target = enemy_turn(MARINES, batch, given, jnp.full((3, 1), pick), 3)
     return actions[:, 0].tolist(), target[:, 0].tolist()
 
 

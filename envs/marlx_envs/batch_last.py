@@ -1,8 +1,8 @@
 """Functions of many environments at once, with the axis of environments last.
 
 `jax.vmap` puts its axis first, and a CPU's vector units then work along axes as short as a team. A function made by
-`over_lanes` is written for arrays with a last axis [L], one lane an environment; it is called for one environment,
-and every `vmap` around the call, however many, becomes lanes of one call.
+`batch_last` is written for arrays with a last axis [L], of environments; it is called for one environment, and all
+`vmap`s around the call, however many, become that axis of one call.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 
-def over_lanes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of one environment from one of lanes.
+def batch_last(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one environment from a function of many.
 
     Args:
         function: pure; every array of its arguments and results, pytrees, has the last axis [L].
