@@ -157,6 +157,8 @@ class Trainer:
         first = episodes.ended & (jnp.cumsum(episodes.ended, axis=0) == 1)
         metrics = {f"evaluation_{name}": episodes.info[name] for name in self.spec.metrics}
         metrics = {"evaluation_return": episodes.returns, **metrics}
+        if self.spec.can_be_won:
+            metrics["evaluation_win_rate"] = episodes.info["won"]
         means = {name: jnp.where(first, value, 0).sum() / first.sum() for name, value in metrics.items()}
         lengths = (jnp.arange(1, steps + 1)[:, None] * first).sum() / first.sum()
         told = {f"evaluation_{name}": value for name, value in self.algorithm.report(team.memory).items()}
