@@ -46,13 +46,13 @@ def losses_by_greedy(payoffs: npt.ArrayLike, weights: npt.ArrayLike, over: float
         ValueError: a game with too many orders or upper sets.
     """
     games, data, shape, scale = _flat(payoffs, weights)
-    kinds = [_twins(games, data, shape, agent) for agent in range(len(shape))]
+    kinds = twins(games, data, shape)
     cells, last = orders(shape, kinds)
     found = np.full(games.shape, np.inf)
     for index, places in _blocks(len(cells), len(games), len(upper_sets(shape).member)):
         losses = _losses(games[index], data[index], cells[places], over, upper_sets(shape))  # [P G]
         np.minimum.at(found[index].T, last[places], losses)
-    stand_in = np.arange(found.shape[1]).reshape(shape)[np.ix_(*map(_last_twin, kinds))].reshape(-1)
+    stand_in = np.ravel_multi_index(np.ix_(*map(_last_twin, kinds)), shape).reshape(-1)
     return (scale**2 * found[:, stand_in]).reshape(-1, *shape)
 
 
@@ -77,7 +77,10 @@ def project(
         ValueError: a game with too many orders or upper sets.
     """
     games, data, shape, scale = _flat(np.asarray(payoff)[None], np.asarray(weights)[None])
-    cells, last = orders(shape, [range(size) for size in shape])
+    kinds = twins(games, data, shape)
+    if greedy is not None:
+        kinds = [[-1 if a == own else of for a, of in enumerate(kind)] for own, kind in zip(greedy, kinds, strict=True)]
+    cells, last = orders(shape, kinds)
     if greedy is not None:
         cells = cells[last == np.ravel_multi_index(greedy, shape)]
     sets = upper_sets(shape)
@@ -141,10 +144,8 @@ def _isotonic(values: Floats, weights: Floats, sets: UpperSets) -> Floats:
         total = sums[np.ix_(larger, here)] - sums[held, here]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(size > 0, total / size, -np.inf)
-        best, chosen = mean[0], np.zeros(len(here), np.int64)
-        for k in range(1, len(larger)):
-            better = mean[k] >= best
-            best, chosen = np.where(better, mean[k], best), np.where(better, k, chosen)
+        best = mean.max(axis=0)
+        chosen = (np.arange(len(larger), dtype=np.int32)[:, None] * (mean == best)).max(axis=0)  # of equals the largest
         data = best > -np.inf  # what is left may have no weight: then it is free
         levels[larger[chosen], here] = np.where(data, best, values.min(axis=0)[here])
         current[here] = larger[chosen]
@@ -171,11 +172,14 @@ def _flat(payoffs: npt.ArrayLike, weights: npt.ArrayLike) -> tuple[Floats, Float
     return centred / scale, data.reshape(len(games), -1), games.shape[1:], scale
 
 
-def _twins(games: Floats, data: Floats, shape: Shape, agent: int) -> list[int]:
-    """The class of each action of an agent: the first one that is the same in every game and weight."""
+def twins(games: Floats, data: Floats, shape: Shape) -> list[list[int]]:
+    """For each agent the class of each action: the first one that is the same in every game [G C] and weight [G C]."""
     both = np.stack([games, data]).reshape(2, len(games), *shape)
-    slices = np.moveaxis(both, 2 + agent, 0).reshape(shape[agent], -1)
-    return [next(b for b in range(a + 1) if np.array_equal(slices[a], slices[b])) for a in range(shape[agent])]
+    found = []
+    for agent, size in enumerate(shape):
+        slices = np.moveaxis(both, 2 + agent, 0).reshape(size, -1)
+        found.append([next(b for b in range(a + 1) if np.array_equal(slices[a], slices[b])) for a in range(size)])
+    return found
 
 
 def _last_twin(classes: list[int]) -> list[int]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from marlx.analysis.theory.lattice import Bools
 from marlx.analysis.theory.plane import level, recognised
-from marlx.analysis.theory.projection import losses_by_greedy, minimisers
+from marlx.analysis.theory.projection import losses_by_greedy, minimisers, twins
 
 Floats = npt.NDArray[np.float64]
 
@@ -120,13 +120,32 @@ def qplex(payoffs: Floats, data: Floats) -> Bools:
 
 
 def _projected(payoffs: Floats, weights: Callable[[int], Floats], over: float = 1.0, same: bool = False) -> Bools:
-    """The map of the ideal projection under weights [G A ..] or [A ..] for each u~; `same`: one for all."""
-    cells = payoffs[0].size
-    rows = [
-        minimisers(losses_by_greedy(payoffs, weights(index), over)).reshape(len(payoffs), cells)
-        for index in range(1 if same else cells)
-    ]
-    return np.stack(rows * cells if same else rows, axis=1)
+    """The map of the ideal projection under weights [G A ..] or [A ..] for each u~; `same`: one for all.
+
+    Weights have to follow from the payoffs and u~ alone, so that actions which no game tells apart can stand in for
+    each other.
+    """
+    shape = payoffs.shape[1:]
+    flat = payoffs.reshape(len(payoffs), -1)
+    kinds = twins(flat, flat, shape)
+    rows: list[Bools] = []
+    for index, actions in enumerate(np.ndindex(shape)):
+        alike = tuple(of[action] for action, of in zip(actions, kinds, strict=True))
+        if same and rows:
+            rows.append(rows[0])
+        elif alike == actions:
+            rows.append(minimisers(losses_by_greedy(payoffs, weights(index), over)))
+        else:  # the row of its twins, with the names of actions exchanged
+            row = rows[np.ravel_multi_index(alike, shape)]
+            swaps = [
+                _exchanged(size, *pair) for size, pair in zip(shape, zip(actions, alike, strict=True), strict=True)
+            ]
+            rows.append(row[np.ix_(range(len(row)), *swaps)])
+    return np.stack(rows, axis=1).reshape(len(payoffs), len(rows), len(rows))
+
+
+def _exchanged(size: int, one: int, other: int) -> list[int]:
+    return [other if a == one else one if a == other else a for a in range(size)]
 
 
 def _highest(tables: Floats) -> Bools:
