@@ -190,6 +190,35 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _theory_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("payoff", metavar="PAYOFF", help="a name from `marlx list matrix_game`, a file, or `map`")
+    parser.add_argument(
+        "overrides", metavar="environment.name=value", nargs="*", default=[], help="options of a named payoff"
+    )
+    parser.add_argument("--epsilon", metavar="X", help="exploration of the data (default 1: uniform)")
+    parser.add_argument("--exploration", metavar="KIND", help="decentralised (default) or centralised")
+    parser.add_argument("--alpha", metavar="X", help="weight of CW- and OW-QMIX (default 0.1)")
+    parser.add_argument("--tolerance", metavar="X", help="C of POW (default 0.05)")
+    parser.add_argument("--rounds", metavar="N", help="rounds of MRVF (default 3)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="picture of the map: .png, .pdf or .svg (default: theory_map.png)"
+    )
+
+
+def _theory(arguments: argparse.Namespace) -> int:
+    """Say what each method would do with a payoff if it found the least of its loss; or draw a map of payoffs."""
+    from marlx.host import theory
+
+    setting = theory.setting(
+        arguments.epsilon, arguments.exploration, arguments.alpha, arguments.tolerance, arguments.rounds
+    )
+    if arguments.payoff == "map":
+        sys.stdout.write(f"{theory.draw_map(setting, arguments.out)}\n")
+    else:
+        theory.show(arguments.payoff, arguments.overrides, setting)
+    return 0
+
+
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
@@ -216,5 +245,6 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "train": (_train_arguments, _train),
     "evaluate": (_evaluate_arguments, _evaluate),
     "plot": (_plot_arguments, _plot),
+    "theory": (_theory_arguments, _theory),
     "list": (_list_arguments, _list),
 }
