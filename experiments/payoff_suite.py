@@ -5,8 +5,6 @@ with 3 to 5 actions, entries uniform on [-10, 10]. A method is compiled once for
 """
 
 import argparse
-import datetime
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,9 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from experiments.payoff import METHODS, RESULTS, Laboratory, named
+from experiments import record
+from experiments.payoff import METHODS, Laboratory, named
+from experiments.record import RESULTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     import pandas as pd
 
-    from marlx.host import provenance
-
     payoffs = {**{name: named(name) for name in options.payoffs}, **dict(drawn(options.random))}
     rows = []
     for method in options.methods:
@@ -65,15 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "payoff_suite"
     frame.to_parquet(path.with_suffix(".parquet"), index=False)
-    record = {
-        "command": f"python -m experiments.payoff_suite --methods {' '.join(options.methods)} --payoffs "
-        f"{' '.join(options.payoffs)} --random {options.random} --seeds {options.seeds} --steps {options.steps}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
-        "shares": frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index"),
-    }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
+    record.write(path.with_suffix(".json"), shares=shares)
     show(frame, path.with_suffix(".png"), options.seeds)
 
 
