@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     import pandas as pd
 
-    from marlx.analysis.plots import share_table
+    from marlx.analysis.comparisons import share_table
 
     outcomes: dict[str, dict[str, Outcome]] = {game: {} for game in GAMES}
     for variant in options.variants or (name for name in VARIANTS if options.repeats > 1 or name not in OF_MANY_STEPS):

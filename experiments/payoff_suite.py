@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def show(frame: "pd.DataFrame", picture: Path, seeds: int) -> None:
     """Prints the shares, named payoffs one by one and random ones as a mean, and draws them."""
-    from marlx.analysis.plots import share_table
+    from marlx.analysis.comparisons import share_table
 
     random = frame["payoff"].str.startswith("random")
     grouped = frame.assign(payoff=frame["payoff"].where(~random, frame["payoff"].str.replace(r" #\d+", "", regex=True)))

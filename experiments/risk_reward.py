@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def report(frame: "pd.DataFrame", path: Path) -> None:
     """Prints and records the final evaluations, and draws them."""
-    from marlx.analysis.plots import proportions, spreads
+    from marlx.analysis.comparisons import proportions, spreads
 
     last = frame.sort_values("env_steps").groupby(["setting", "method", "game", "seed"]).last()
     last["optimal"] = last["normalised_return"] > 1 - 1e-4
