@@ -1,4 +1,5 @@
-"""What two updates of every method gave when that was last meant to change: `python -m tests.algorithms.golden` writes."""
+"""What two updates of every method gave when that was last meant to change; `python -m tests.algorithms.golden` writes
+it anew.
 
 A changed number shows a changed behaviour. Write the file anew only with a change that is meant, and say so.
 """
