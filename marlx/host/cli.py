@@ -251,6 +251,28 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return sweeping.sweep(file, out, arguments.status, arguments.launcher, settings, resources)
 
 
+def _render_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--out", metavar="FILE", help="picture: .gif (default: episode.gif in the run)")
+    parser.add_argument("--seed", metavar="ID", help="whose policy plays (default: the first seed's)")
+    parser.add_argument("--episode", metavar="N", default="0", help="number of the episode (default: 0)")
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    """Draw a greedy episode of a run as a moving picture."""
+    seed = None if arguments.seed is None else _whole("--seed", arguments.seed)
+    episode = _whole("--episode", arguments.episode)
+
+    from marlx.host import backend
+
+    backend.prepare(1)
+
+    from marlx.host.rendering import render
+
+    sys.stdout.write(f"{render(arguments.run, arguments.out, seed, episode)}\n")
+    return 0
+
+
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
@@ -279,5 +301,6 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "sweep": (_sweep_arguments, _sweep),
     "plot": (_plot_arguments, _plot),
     "theory": (_theory_arguments, _theory),
+    "render": (_render_arguments, _render),
     "list": (_list_arguments, _list),
 }
