@@ -177,6 +177,20 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories; the first is held against the others")
+    parser.add_argument("--metric", metavar="NAME", default="evaluation_return", help="default: evaluation_return")
+    parser.add_argument("--json", metavar="FILE", help="also write every evaluation in the form of marl-eval")
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Compare runs: means with intervals, probability of improvement, and which differences are clear."""
+    from marlx.host.comparing import compare
+
+    compare(arguments.runs, arguments.metric, arguments.json)
+    return 0
+
+
 def _theory_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("payoff", metavar="PAYOFF", help="a name from `marlx list matrix_game`, a file, or `map`")
     parser.add_argument(
@@ -232,6 +246,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "train": (_train_arguments, _train),
     "evaluate": (_evaluate_arguments, _evaluate),
     "plot": (_plot_arguments, _plot),
+    "compare": (_compare_arguments, _compare),
     "theory": (_theory_arguments, _theory),
     "list": (_list_arguments, _list),
 }
