@@ -18,6 +18,7 @@ from marlx.host.drawing import labels
 from marlx.host.files import write_whole
 from marlx.host.results import Run, load_run, plain
 
+ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
 SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
 
 
@@ -54,8 +55,10 @@ def compare(paths: Sequence[str], metric: str, out: str | None) -> None:
     with warnings.catch_warnings(action="ignore"):
         console.print(_table(counted, None if several else dict(zip(methods, tables, strict=True))))
     console.print(
-        "clear: the interval of the difference leaves 0 out; several comparisons make chance findings likelier",
+        f"clear: {ENOUGH} or more seeds each, and the interval of the difference leaves 0 out; "
+        "several comparisons make chance findings likelier",
         markup=False,
+        soft_wrap=True,
     )
 
 
@@ -75,7 +78,8 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
             cells += ["", ""]
         else:
             gap = comparison.difference(of, scores[first])
-            cells += [f"{_interval(gap)} {_clear(gap)}"]
+            fewest = min(int(mean.used), int(comparison.aggregate(scores[first]).used))
+            cells += [f"{_interval(gap)} {verdict(gap, fewest)}"]
             cells += [_interval(comparison.probability_of_improvement(of, scores[first]), "{:.0%}")]
         if steps and curves:
             best = comparison.aggregate({"": comparison.best_evaluation(curves[method][1])})
@@ -99,9 +103,12 @@ def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) 
     return found
 
 
-def _clear(gap: Estimate) -> str:
+def verdict(gap: Estimate, seeds: int) -> str:
+    """Whether a difference is clear, in words; `seeds` is the smaller number of the two sides."""
     if not np.isfinite(gap.low):
         return ""
+    if seeds < ENOUGH:
+        return "too few seeds"
     return "clear" if gap.low > 0 or gap.high < 0 else "not clear"
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import marlx
+from marlx.analysis.comparison import Estimate
 from marlx.host.cli import main
+from marlx.host.comparing import verdict
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +47,9 @@ def test_one_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str])
     assert main(("compare", "low", "high", "dead", "--json", "found.json")) == 0
     output = capsys.readouterr().out
     high = next(line for line in output.splitlines() if line.startswith("│ high"))
-    assert "] clear" in high and "100% [100%, 100%]" in high
+    assert "] too few seeds" in high and "100% [100%, 100%]" in high
     dead = next(line for line in output.splitlines() if line.startswith("│ dead"))
-    assert "1 (1 left out)" in dead and "not clear" in dead and "not reached by half" in dead
+    assert "1 (1 left out)" in dead and "not reached by half" in dead
     found = json.loads(Path("found.json").read_text())["matrix_game"]["matrix_game"]
     assert set(found) == {"low", "high", "dead"}
     assert set(found["high"]) == {"seed_0", "seed_1"} and set(found["dead"]) == {"seed_1"}
@@ -57,6 +59,17 @@ def test_one_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str])
     assert [steps[f"step_{k}"]["step_count"] for k in range(1, len(mine) + 1)] == mine["env_steps"].tolist()
     assert steps["step_1"]["evaluation_return"] == [pytest.approx(mine["evaluation_return"].iloc[0])]
     assert steps["absolute_metrics"]["evaluation_return"] == [pytest.approx(7)]
+
+
+@pytest.mark.parametrize(
+    "low, high, seeds, expected",
+    [
+        (0.1, 0.5, 5, "clear"), (-0.5, -0.1, 8, "clear"), (-0.1, 0.5, 8, "not clear"), (0.1, 0.5, 4, "too few seeds"),
+        (np.nan, np.nan, 0, ""),
+    ],
+)  # fmt: skip
+def test_which_differences_are_clear(low: float, high: float, seeds: int, expected: str) -> None:
+    assert verdict(Estimate((low + high) / 2, low, high), seeds) == expected
 
 
 def test_several_tasks(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
