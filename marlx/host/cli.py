@@ -177,6 +177,19 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--out", metavar="DIR", help="a new or empty folder (default: RUN/exported)")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    """Write trained agents for use elsewhere: safetensors, and a file of Python that needs numpy only."""
+    from marlx.host.exporting import export
+
+    sys.stdout.write(f"{export(arguments.run, arguments.out)}\n")
+    return 0
+
+
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories; the first is held against the others")
     parser.add_argument("--metric", metavar="NAME", default="evaluation_return", help="default: evaluation_return")
@@ -247,6 +260,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "evaluate": (_evaluate_arguments, _evaluate),
     "plot": (_plot_arguments, _plot),
     "compare": (_compare_arguments, _compare),
+    "export": (_export_arguments, _export),
     "theory": (_theory_arguments, _theory),
     "list": (_list_arguments, _list),
 }
