@@ -21,7 +21,7 @@ help:  ## list the targets
 demo: .venv/.core  ## train many seeds, print a table, draw a picture (about two minutes)
 	$(bin)/python -m experiments.demo
 
-bench: .venv/.core  ## measure throughput, seeds, memory and compile time
+bench: .venv/.dev  ## measure throughput, seeds, memory and compile time
 	$(bin)/python -m benchmarks
 
 test: lint types contracts pytest  ## lint, types, import contracts and the fast tests

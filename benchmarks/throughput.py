@@ -37,14 +37,15 @@ def _environments(repeats: int, steps: int) -> Table:
         ("risk_reward", 512, False),
     ]:
         environment = marlx_envs.make(name)
-        play = jax.jit(partial(_play, environment, count, steps, looks))
+        program = jax.jit(partial(play, environment, count, steps, looks))
         key = jax.random.key(0)
-        time = seconds(partial(_wait, play, key), repeats)
+        time = seconds(partial(_wait, program, key), repeats)
         rows.append((name, count, "yes" if looks else "no", count * steps / time))
     return Table("Environments alone, random play", ("environment", "environments", "observations", "steps/s"), rows)
 
 
-def _play(environment: Any, count: int, steps: int, looks: bool, key: jax.Array) -> jax.Array:
+def play(environment: Any, count: int, steps: int, looks: bool, key: jax.Array) -> jax.Array:
+    """Sum of what `steps` random steps of `count` environments give, and of what is seen if it `looks`."""
     params = environment.params
     reset = jax.vmap(environment.reset, (0, None))
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from marlx.guard import guarded
 from marlx.types import Params
 
 OPTIMISERS = ("adam", "rmsprop")
@@ -28,13 +29,15 @@ def masked_mean(values: jax.Array, mask: jax.Array, axis: str | None = None) -> 
 def optimiser(name: str, learning_rate: jax.Array | float, max_gradient_norm: jax.Array | float) -> Any:
     """Clipping by global norm, then Adam (pymarl2 family) or RMSprop (pymarl family, epsilon outside the root).
 
-    Every number may be traced. State is flat vectors: a few large kernels instead of many small ones.
+    Stops for good at what is not finite. Every number may be traced. State is flat vectors: a few large kernels instead
+    of many small ones.
     """
     if name == "adam":
         rule = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
     else:
         rule = optax.scale_by_rms(decay=0.99, eps=1e-5, eps_in_sqrt=False)
-    return _flat(optax.chain(clip_by_norm(max_gradient_norm), rule, optax.scale_by_learning_rate(learning_rate)))
+    clipped = optax.chain(clip_by_norm(max_gradient_norm), rule, optax.scale_by_learning_rate(learning_rate))
+    return _flat(guarded(clipped))
 
 
 def _flat(inner: Any) -> Any:

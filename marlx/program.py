@@ -80,6 +80,10 @@ class Program:
         """Training means since the last record and a greedy evaluation; `index` (int32, shared) names its stream."""
         return self.trainer(numbers).record(index, state)
 
+    def refill(self, iteration: jax.Array, state: SeedState, numbers: Numbers) -> SeedState:
+        """The replay as full as it was before an iteration (int32, shared by all seeds), of fresh play."""
+        return self.trainer(numbers).refill(iteration, state)
+
 
 def make_train(experiment: Experiment) -> Any:
     """A pure function (key, numbers=None) -> Result that trains one seed from start to end.

@@ -128,14 +128,26 @@ _SHORT = {
     "evaluation.interval": 10_000,
 }
 
+# The amounts of JaxMARL's QMIX script for SMAX: 16 environments x 128 steps, then 8 updates of 32 rows. One set for all
+# scenarios.
+_SMAX = {
+    "training.total_steps": 2_000_000,
+    "training.num_envs": 16,
+    "training.rollout_steps": 128,
+    "training.updates_per_iteration": 8,
+    "training.learning_rate": 5e-4,
+    "evaluation.interval": 100_000,
+}
+
 HOUSE: dict[str, Overrides] = {
     "matrix_game": _GAME,
-    "risk_reward": _GAME,
+    "risk_reward": {**_GAME, "training.epsilon_steps": 50_000},  # as paper MRVF, Table 9
     "two_step_game": _SHORT,
     "k_step_game": _SHORT,
     "repeated_game": _SHORT,
     "two_state_game": _SHORT,
     "predator_prey": {"training.td_lambda": 0.5, "training.buffer_size": 1_000},
+    "smax": _SMAX,
 }
 
 

@@ -4,11 +4,15 @@
     state, metrics = fleet.record(end, fleet.train(first, count, fleet.init()))
 
 Seed i has the key fold_in(key(base_seed), i) wherever it runs. Between runs of one width its results are the same to
-the bit; at another width batched products round differently. Seeds are padded to devices x maps x width; the padding
-repeats the last seed and is cut from every result. State is donated; seeds never communicate, only devices that share
-the rows of one seed's batches do.
+the bit; at another width batched products round differently. The width therefore does not depend on how many seeds
+there are: they are padded to devices x maps x width; the padding repeats the last seed and is cut from every result.
+State is donated; seeds never communicate, only devices that share the rows of one seed's batches do.
+
+Numbers can differ between seeds (hyperparameters as an axis): leaves marked in `varied` have a leading axis [S].
 """
 
+import copy
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +47,8 @@ class Phases(Protocol):
 
     def record(self, index: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]: ...
 
+    def refill(self, iteration: Any, state: Any, numbers: Any) -> Any: ...
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -59,12 +65,23 @@ class Layout:
         return self.devices * self.maps * self.width
 
 
-def choose_layout(seeds: int, devices: int, width: int | None = None, split: int = 1) -> Layout:
-    """Spread seeds evenly over the devices, then groups of at most `width` (None: all of a device at once)."""
-    devices = min(devices // split, seeds)
-    each = -(-seeds // devices)
-    maps = -(-each // min(width or each, each))
-    return Layout(devices, maps, -(-each // maps), split)
+def choose_layout(seeds: int, devices: int, width: int, split: int = 1) -> Layout:
+    """Groups of `width` seeds, spread evenly over as many of the devices as there are groups."""
+    groups = -(-seeds // width)
+    devices = min(devices // split, groups)
+    return Layout(devices, -(-groups // devices), width, split)
+
+
+def choose_width(rows: int, seeds: int) -> int:
+    """Seeds to vmap together on this process's devices, for a program whose largest step has `rows` rows.
+
+    It does not depend on the number of seeds on CPU. Elsewhere launches of kernels are what company amortises: all
+    seeds of a device, up to the next power of two.
+    """
+    devices = jax.local_devices()
+    if devices[0].platform == "cpu":
+        return cpu_width(rows)
+    return int(2 ** math.ceil(math.log2(-(-seeds // len(devices)))))
 
 
 def cpu_width(rows: int) -> int:
@@ -83,11 +100,12 @@ class Fleet:
     """Many seeds of one program, on the devices of this process.
 
     Args:
-        numbers: the traced numbers, shared by all seeds.
+        numbers: the traced numbers, a pytree.
         seeds: seed ids; results are in this order, leading axis [S].
         width: seeds vmapped together on a device; None chooses by platform.
         split: devices that share the batches of a seed; the program must then be made with `axis=ROWS`. Sums run in
             another order than on one device, so results differ in the last bits.
+        varied: a pytree of booleans like `numbers`: which leaves have a leading axis [S]; None: seeds share them all.
     """
 
     def __init__(
@@ -98,44 +116,71 @@ class Fleet:
         base_seed: int = 0,
         width: int | None = None,
         split: int = 1,
+        varied: Any = None,
     ) -> None:
-        self.program, self.numbers, self.seeds = program, numbers, list(seeds)
+        self.program, self.base_seed = program, base_seed
+        self.varied = jax.tree.map(lambda _: False, numbers) if varied is None else varied
         devices = jax.local_devices()
-        if width is None and devices[0].platform == "cpu":
-            width = cpu_width(program.rows)
-        self.layout = choose_layout(len(self.seeds), len(devices), width, split)
+        self.layout = choose_layout(len(seeds), len(devices), width or choose_width(program.rows, len(seeds)), split)
         used = np.array(devices[: self.layout.devices * split])
         self.mesh = Mesh(used.reshape(-1, split), ("seed", ROWS))
-        ids = self.seeds + [self.seeds[-1]] * (self.layout.padded - len(self.seeds))
-        fold = jax.vmap(partial(jax.random.fold_in, jax.random.key(base_seed)))
-        self.keys = jax.device_put(fold(jnp.asarray(ids, jnp.uint32)), NamedSharding(self.mesh, PartitionSpec("seed")))
+        self._seat(seeds, numbers)
         self._init: Any = jax.jit(self._spread(program.init, 0))
         self._train: Any = jax.jit(self._spread(program.train, 2), donate_argnums=2)
         self._record: Any = jax.jit(self._spread(program.record, 1), donate_argnums=1)
+
+    def reseated(self, seeds: Sequence[int], numbers: Any) -> "Fleet":
+        """The same compiled program for other seeds and numbers; at most as many as its layout has places."""
+        other = copy.copy(self)
+        other._seat(seeds, numbers)
+        return other
+
+    def _seat(self, seeds: Sequence[int], numbers: Any) -> None:
+        self.seeds = list(seeds)
+        fold = jax.vmap(partial(jax.random.fold_in, jax.random.key(self.base_seed)))
+        self.keys = self.pad(fold(jnp.asarray(self.seeds, jnp.uint32)))
+        self.numbers = jax.tree.map(lambda x, own: self.pad(x) if own else x, numbers, self.varied)
+
+    def pad(self, tree: Any) -> Any:
+        """Arrays [S ..] on the devices, with the last seed repeated in every place of the layout that is free."""
+        sharding = NamedSharding(self.mesh, PartitionSpec("seed"))
+        free = self.layout.padded - len(self.seeds)
+
+        def placed(x: Any) -> jax.Array:
+            x = jnp.asarray(x)
+            return jax.device_put(jnp.concatenate([x, jnp.repeat(x[-1:], free, axis=0)]) if free else x, sharding)
+
+        return jax.tree.map(placed, tree)
 
     def _spread(self, phase: Any, shared: int) -> Any:
         """`phase(*shared, seed, numbers)` of one seed -> of all seeds; `shared` leading arguments have no seed axis."""
         seed, everywhere = PartitionSpec("seed"), PartitionSpec()
         maps, width = self.layout.maps, self.layout.width
+        leaves, structure = jax.tree.flatten(self.varied)
 
         def on_device(*arguments: Any) -> Any:
             *common, state, numbers = arguments
+            flat = jax.tree.leaves(numbers)
+            mine = [x for x, own in zip(flat, leaves, strict=True) if own]
 
-            def one(state: Any) -> Any:
-                return phase(*common, state, numbers)
+            def one(state: Any, mine: list[Any]) -> Any:
+                own = iter(mine)
+                every = [next(own) if varies else x for x, varies in zip(flat, leaves, strict=True)]
+                return phase(*common, state, jax.tree.unflatten(structure, every))
 
-            def group(state: Any) -> Any:
+            def group(lane: Any) -> Any:
                 if width > 1:
-                    return jax.vmap(one)(state)
+                    return jax.vmap(one)(*lane)
                 # An axis of one would make every product a batched one, which is slower on CPU.
-                return jax.tree.map(lambda x: x[None], one(jax.tree.map(lambda x: x[0], state)))
+                return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], lane)))
 
             if maps == 1:
-                return group(state)
-            grouped = jax.tree.map(lambda x: x.reshape(maps, width, *x.shape[1:]), state)
+                return group((state, mine))
+            grouped = jax.tree.map(lambda x: x.reshape(maps, width, *x.shape[1:]), (state, mine))
             return jax.tree.map(lambda x: x.reshape(maps * width, *x.shape[2:]), jax.lax.map(group, grouped))
 
-        specs = (everywhere,) * shared + (seed, everywhere)
+        numbers = jax.tree.map(lambda own: seed if own else everywhere, self.varied)
+        specs = (everywhere,) * shared + (seed, numbers)
         return jax.shard_map(on_device, mesh=self.mesh, in_specs=specs, out_specs=seed, check_vma=False)
 
     def compile(self) -> float:
@@ -163,6 +208,10 @@ class Fleet:
     def train(self, first: int, count: int, state: Any) -> Any:
         """`count` iterations from number `first`; returns when they are done. The given state is consumed."""
         return jax.block_until_ready(self._train(np.int32(first), np.int32(count), state, self.numbers))
+
+    def refill(self, iteration: int, state: Any) -> Any:
+        """States whose replay, empty or not, holds fresh play instead, as much as there was before `iteration`."""
+        return jax.jit(self._spread(self.program.refill, 1), donate_argnums=1)(np.int32(iteration), state, self.numbers)
 
     def record(self, index: int, state: Any) -> tuple[Any, dict[str, np.ndarray]]:
         """Metrics [S] since the last record, with a greedy evaluation. The given state is consumed."""

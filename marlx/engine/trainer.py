@@ -16,6 +16,7 @@ from marlx_envs.options import UsageError
 from marlx.engine import replay
 from marlx.engine.rollout import Rollout, Team
 from marlx.exploration import linear_schedule
+from marlx.guard import Fault, no_fault, watched
 from marlx.settings import Evaluation, Training
 from marlx.types import Algorithm, Metrics, Progress
 
@@ -25,7 +26,7 @@ MOST_EVALUATIONS = 100_000
 class Stream:
     """Names of a seed's streams of random numbers; a new stream never shifts another."""
 
-    LEARNER, ENVIRONMENT, ROLLOUT, SAMPLE, UPDATE, EVALUATION = range(6)
+    LEARNER, ENVIRONMENT, ROLLOUT, SAMPLE, UPDATE, EVALUATION, REFILL = range(7)
 
 
 class SeedState(NamedTuple):
@@ -38,6 +39,7 @@ class SeedState(NamedTuple):
     env_steps: jax.Array  # int32
     episodes: jax.Array  # int32
     updates: jax.Array  # int32
+    fault: Fault  # of the first update in which something was not finite
     totals: Metrics  # sums over the iterations since the last record
 
 
@@ -101,7 +103,7 @@ class Trainer:
         team = self.rollout.reset(self._key(key, Stream.ENVIRONMENT), self.training.num_envs)
         empty = replay.init(self.rollout.no_rows(team, self.plan.rollout_steps), self.plan.capacity)
         zero = jnp.int32(0)
-        state = SeedState(key, learner, team, empty, zero, zero, zero, {})
+        state = SeedState(key, learner, team, empty, zero, zero, zero, no_fault(), {})
         measured = jax.eval_shape(lambda state: self._update(zero, state, learner)[1], state)
         counted = {"updates": zero, "ended": zero, "returns": jnp.float32(0)}
         return state._replace(totals={**_zeros(measured), **counted})
@@ -114,19 +116,36 @@ class Trainer:
 
         return jax.lax.fori_loop(first, first + count, iteration, state)
 
+    def refill(self, iteration: jax.Array, state: SeedState) -> SeedState:
+        """A seed whose replay holds fresh play by its learner, as many rows as before `iteration`; all else stays."""
+        envs = self.training.num_envs
+        first = jnp.maximum(0, iteration - self.plan.capacity // envs)
+        team = self.rollout.reset(self._key(state.key, Stream.REFILL), envs)
+
+        def collect(index: jax.Array, carry: tuple[Team, Any]) -> tuple[Team, Any]:
+            team, ring = carry
+            key = self._key(state.key, Stream.REFILL, index)
+            team, rows, _ = self.rollout.run(state.learner, team, key, self._epsilon(state), self.plan.rollout_steps)
+            return team, replay.add(ring, rows, index * envs)
+
+        return state._replace(replay=jax.lax.fori_loop(first, iteration, collect, (team, state.replay))[1])
+
     def record(self, index: jax.Array, state: SeedState) -> tuple[SeedState, Metrics]:
         """Means since the last record (`training_return` is NaN if no episode ended), and a greedy evaluation.
 
-        Sums are part of the state, so that a record does not depend on the chunks that led to it.
+        Sums are part of the state, so that a record does not depend on the chunks that led to it. Of a seed with a
+        fault (`fault_step` not -1, `fault_cause` an index into `marlx.guard.CAUSES`) every mean is NaN.
         """
         totals = dict(state.totals)
         updates, ended, returns = (totals.pop(name) for name in ("updates", "ended", "returns"))
         metrics = {name: total / updates for name, total in totals.items()}
         metrics["training_return"] = jnp.where(ended > 0, returns / jnp.maximum(ended, 1), jnp.nan)
-        metrics |= {"env_steps": state.env_steps, "episodes": state.episodes, "updates": state.updates}
-        metrics["epsilon"] = self._epsilon(state)
         if self.evaluation.interval:
             metrics |= self.evaluate(index, state.key, state.learner)
+        metrics = {name: jnp.where(state.fault.cause == 0, value, jnp.nan) for name, value in metrics.items()}
+        metrics |= {"env_steps": state.env_steps, "episodes": state.episodes, "updates": state.updates}
+        metrics |= {"fault_step": state.fault.env_steps, "fault_cause": state.fault.cause}
+        metrics["epsilon"] = self._epsilon(state)
         return state._replace(totals=_zeros(state.totals)), metrics
 
     def evaluate(self, index: jax.Array, key: chex.PRNGKey, learner: Any) -> Metrics:
@@ -138,6 +157,8 @@ class Trainer:
         first = episodes.ended & (jnp.cumsum(episodes.ended, axis=0) == 1)
         metrics = {f"evaluation_{name}": episodes.info[name] for name in self.spec.metrics}
         metrics = {"evaluation_return": episodes.returns, **metrics}
+        if self.spec.can_be_won:
+            metrics["evaluation_win_rate"] = episodes.info["won"]
         means = {name: jnp.where(first, value, 0).sum() / first.sum() for name, value in metrics.items()}
         lengths = (jnp.arange(1, steps + 1)[:, None] * first).sum() / first.sum()
         told = {f"evaluation_{name}": value for name, value in self.algorithm.report(team.memory).items()}
@@ -166,14 +187,15 @@ class Trainer:
         each = self.training.updates_per_iteration
         rounds = jnp.where(index < self.plan.warm_up, 0, each)
 
-        def update(step: jax.Array, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
-            learner, totals = carry
+        def update(step: jax.Array, carry: tuple[Any, Fault, Metrics]) -> tuple[Any, Fault, Metrics]:
+            learner, fault, totals = carry
             seed = state._replace(updates=state.updates + step)
             learner, metrics = self._update(index * each + step, seed, learner)
-            return learner, _added(totals, updates=jnp.int32(1), **metrics)
+            fault = watched(fault, metrics["loss"], learner, state.env_steps)
+            return learner, fault, _added(totals, updates=jnp.int32(1), **metrics)
 
-        learner, totals = jax.lax.fori_loop(0, rounds, update, (state.learner, state.totals))
-        return state._replace(learner=learner, totals=totals, updates=state.updates + rounds)
+        learner, fault, totals = jax.lax.fori_loop(0, rounds, update, (state.learner, state.fault, state.totals))
+        return state._replace(learner=learner, fault=fault, totals=totals, updates=state.updates + rounds)
 
     def _update(self, number: jax.Array, state: SeedState, learner: Any) -> tuple[Any, Metrics]:
         """One learning step on a batch of its own; `number` names its random streams."""

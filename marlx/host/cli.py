@@ -92,9 +92,14 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="N", default="8", help="number of seeds, or ids as 64:128 (default 8)")
     parser.add_argument("--out", metavar="DIR", help="run directory (default: runs/ALGORITHM-ENVIRONMENT-NUMBER)")
     parser.add_argument("--base-seed", metavar="N", default="0", help="what all seeds derive from (default 0)")
-    parser.add_argument("--resume", action="store_true", help="if DIR holds this run, finished: leave it as it is")
+    parser.add_argument("--resume", action="store_true", help="if DIR holds this run: go on with it")
     parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
     parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
+    parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
+    parser.add_argument(
+        "--checkpoint-interval", metavar="STEPS", help="environment steps between checkpoints (default: two minutes)"
+    )
+    parser.add_argument("--checkpoint-replay", metavar="yes|no", help="save the replay too (default: if it is small)")
     parser.add_argument(
         "--split-rows", action="store_true", help="spare devices share each seed's batches (equal up to rounding)"
     )
@@ -114,7 +119,14 @@ def _train(arguments: argparse.Namespace) -> int:
     ENVIRONMENTS[arguments.environment]
     seeds = seed_ids.seed_ids(arguments.seeds)
     base_seed = _whole("--base-seed", arguments.base_seed)
-    width = None if arguments.width is None else _whole("--width", arguments.width)
+    settings: dict[str, Any] = {
+        name: None if word is None else _whole(f"--{name.replace('_', '-')}", word, least=1)
+        for name in ("width", "chunk", "checkpoint_interval")
+        for word in (getattr(arguments, name),)
+    }
+    replay = arguments.checkpoint_replay
+    if replay not in (None, "yes", "no"):
+        raise unknown("value of --checkpoint-replay", replay, ("yes", "no"))
     tracking.check_mode(arguments.wandb)
     if arguments.resume and arguments.out is None:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
@@ -136,9 +148,10 @@ def _train(arguments: argparse.Namespace) -> int:
         base_seed=base_seed,
         wandb=arguments.wandb,
         progress=not arguments.quiet,
-        width=width,
         cache=not arguments.no_cache,
         split_rows=arguments.split_rows,
+        checkpoint_replay=None if replay is None else replay == "yes",
+        **settings,
     )
     show_run(run)
     return 0

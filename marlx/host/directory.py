@@ -1,17 +1,21 @@
 """A run directory: what lies in it, and how a run gets one of its own.
 
     experiment.toml   what the run is, resolved        run.toml        seeds, versions, hardware, how far it came
-    metrics.parquet   tidy; while training, `metrics/` holds one part for each evaluation
-    parameters.npz    of the end, leading axis [S]     events.log      one line for each thing that happened
+    metrics.parquet   tidy; while training, `metrics/` holds one part for each chunk of seeds and evaluation
+    parameters.npz    of the end, leading axis [S]; while training, `parameters/` holds one part for each chunk of seeds
+    checkpoints/      what going on needs               events.log      one line for each thing that happened
 
-Each of these is written whole or not at all, but for the log, which grows by lines.
+Each of these is written whole or not at all, but for the log, which grows by lines. experiment.toml is the last file of
+the first ones: with it the directory holds a run. A process at work holds a lock on events.log.
 """
 
 import datetime
+import fcntl
 import itertools
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from marlx_envs.options import UsageError, shown
@@ -23,6 +27,8 @@ RECORD = "run.toml"
 METRICS = "metrics.parquet"
 PARTS = "metrics"
 PARAMETERS = "parameters.npz"
+PARAMETER_PARTS = "parameters"
+CHECKPOINTS = "checkpoints"
 EVENTS = "events.log"
 
 
@@ -37,11 +43,14 @@ def locate(out: str | Path) -> Path:
 
 def holds_run(path: Path) -> bool:
     """Whether a run was started here."""
-    return os.path.exists(path / EXPERIMENT) or os.path.exists(path / RECORD)
+    return os.path.exists(path / EXPERIMENT)
 
 
-def claim(out: str | Path | None, name: str) -> Path:
+def claim(out: str | Path | None, name: str, resume: bool = False) -> Path:
     """An empty directory for a new run; `out=None` takes the first free runs/NAME-1, runs/NAME-2, ...
+
+    Args:
+        resume: one in which a run was stopped before it was one will do.
 
     Raises:
         UsageError: there is a file of that name, or the directory holds another run or anything else.
@@ -55,12 +64,32 @@ def claim(out: str | Path | None, name: str) -> Path:
     with disk("make the directory", path):
         path.mkdir(parents=True, exist_ok=True)
     with disk("read", path):
-        found = next(path.iterdir(), None)
+        found = next((entry for entry in path.iterdir() if not (resume and _is_leftover(entry.name))), None)
     if holds_run(path):
-        raise UsageError(f"{path} holds another run; choose another --out")
+        raise UsageError(f"{path} holds another run; choose another --out, or go on with it by --resume")
     if found is not None:
         raise UsageError(f"{path} is not empty (it has {shown(found.name)}); choose another --out")
     return path
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Inside, no other process is at work in a run directory; the system lets go of it if this process dies.
+
+    Raises:
+        UsageError: another one is.
+        DiskError: the directory cannot be written to.
+    """
+    with disk("write", path / EVENTS):
+        file = (path / EVENTS).open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another process is at work in {path}; wait for it, or choose another --out") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def release(path: Path, keep: bool) -> None:
@@ -68,7 +97,7 @@ def release(path: Path, keep: bool) -> None:
     with suppress(OSError):
         for name in (EXPERIMENT, RECORD, EVENTS):
             (path / name).unlink(missing_ok=True)
-        for name in (PARTS, "wandb"):
+        for name in (PARTS, PARAMETER_PARTS, CHECKPOINTS, "wandb"):
             shutil.rmtree(path / name, ignore_errors=True)
         if not keep:
             path.rmdir()
@@ -78,6 +107,11 @@ def note(path: Path, line: str) -> None:
     """Adds a line with the time to a run's events.log. Raises `DiskError`."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     append_line(path / EVENTS, f"{now} {line}")
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a file was written by a run before it was one."""
+    return name in (RECORD, EVENTS) or name.startswith((f".{RECORD}.", f".{EXPERIMENT}."))
 
 
 def _numbered(name: str) -> Path:

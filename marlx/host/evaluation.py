@@ -1,9 +1,9 @@
 """Greedy episodes of a run on disk, on the same seed axis that trained it."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from marlx.engine.seeds import Fleet
 from marlx.host import parameters
@@ -27,6 +27,10 @@ class _Greedy:
         """Nothing is trained here."""
         raise NotImplementedError
 
+    def refill(self, iteration: Any, state: Any, numbers: Any) -> Any:
+        """There is no replay here."""
+        raise NotImplementedError
+
     def record(self, index: Any, state: Any, numbers: Any) -> tuple[Any, Metrics]:
         """Metrics of one seed."""
         key, params = state
@@ -39,17 +43,18 @@ def load_params(run: Run) -> Params:
     """Parameters [S ...] of a run. Raises `UsageError` if it has none that fit."""
     program, numbers = Program(run.experiment), run.experiment.numbers()
     shapes = jax.eval_shape(lambda key: _Greedy(program).init(key, numbers), jax.random.key(0)).params
-    return parameters.load(run.path, shapes, len(run.seeds))
+    return parameters.load(run.path, shapes, len(run.lanes))
 
 
 def evaluate(run: Run, episodes: int | None = None) -> dict[str, Any]:
     """See `Run.evaluate`."""
-    experiment = run.experiment if episodes is None else run.experiment.replace({"evaluation.episodes": episodes})
-    program = Program(experiment)
-    fleet = Fleet(_Greedy(program), experiment.numbers(), run.seeds, run.record["base_seed"], _width(run))
-    padding = fleet.layout.padded - len(run.seeds)
-    params = jax.tree.map(lambda x: jnp.concatenate([x, *[x[-1:]] * padding]), run.params)
-    return fleet.record(program.plan.iterations, (fleet.keys, params))[1]
+    lanes = run.lanes
+    if episodes is not None:
+        lanes = replace(lanes, experiment=lanes.experiment.replace({"evaluation.episodes": episodes}))
+    program = Program(lanes.experiment)
+    numbers, base_seed = lanes.numbers(), run.record["base_seed"]
+    fleet = Fleet(_Greedy(program), numbers, lanes.ids(), base_seed, _width(run), varied=lanes.varied)
+    return fleet.record(program.plan.iterations, (fleet.keys, fleet.pad(run.params)))[1]
 
 
 def _width(run: Run) -> int | None:

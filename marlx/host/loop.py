@@ -47,11 +47,14 @@ class Pace:
         self._count = max(1, min(wanted, 4 * self._count))
 
 
-def advance(fleet: Trains, ends: tuple[int, ...], position: Position, seconds: float = 2.0) -> Iterator[Position]:
+def advance(
+    fleet: Trains, ends: tuple[int, ...], position: Position, seconds: float = 2.0, every: int | None = None
+) -> Iterator[Position]:
     """Trains from a position to the last of `ends`, the iterations after which there is a record.
 
     Args:
         seconds: of a chunk, about; results do not depend on it.
+        every: there is a position after each multiple of so many iterations.
 
     Yields:
         A position after each chunk. At an end its `record` is set.
@@ -59,7 +62,8 @@ def advance(fleet: Trains, ends: tuple[int, ...], position: Position, seconds: f
     pace = Pace(seconds)
     for end in ends[position.recorded :]:
         while position.iteration < end:
-            count = pace.next(end - position.iteration)
+            remaining = end - position.iteration
+            count = pace.next(min(remaining, every - position.iteration % every) if every else remaining)
             started = time.perf_counter()
             state = fleet.train(position.iteration, count, position.state)
             pace.measured(count, time.perf_counter() - started)

@@ -1,15 +1,17 @@
-"""Metrics on disk, tidy: seed, env_steps, name, value. One part file for each evaluation, merged into one at the end.
+"""Metrics on disk, tidy: seed, env_steps, name, value, and a column for each hyperparameter that is an axis of the run.
+One part file for each chunk of seeds and evaluation, merged into one at the end.
 
 Each file is written beside its place and renamed, so a run killed at any moment keeps every evaluation it had written.
 While `metrics.parquet` exists it is whole, and parts beside it are leftovers of the merge.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from marlx_envs.options import UsageError
@@ -20,6 +22,7 @@ from marlx.host.files import disk, write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
+Array = npt.NDArray[Any]
 SCHEMA = pa.schema(
     [
         ("seed", pa.int64()),
@@ -42,39 +45,73 @@ _ROWS = 2**20  # of one group of rows
 
 
 class Recorder:
-    """Writes the metrics of one run.
+    """Writes the metrics of one run, part by part.
 
     Args:
         directory: of the run.
-        seeds: ids [S], the order of every record.
     """
 
-    def __init__(self, directory: Path, seeds: list[int]) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory, self._parts = directory, directory / PARTS
-        self._seeds = np.asarray(seeds, np.int64)
         with disk("make the directory", self._parts):
             self._parts.mkdir(exist_ok=True)
 
-    def add(self, index: int, record: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Writes evaluation number `index`: name -> values [S], `env_steps` among them. Raises `DiskError`."""
+    def add(self, first: int, index: int, columns: Mapping[str, Array], record: Mapping[str, Array]) -> None:
+        """Writes evaluation number `index` of the lanes from `first` on. Raises `DiskError`.
+
+        Args:
+            columns: `seed` and the coordinates of each lane [S].
+            record: name -> values [S], `env_steps` among them.
+        """
         names = [name for name in record if name != "env_steps"]
-        count = len(self._seeds)
-        codes = np.repeat(np.arange(len(names), dtype=np.int32), count)
-        columns = [
-            np.tile(self._seeds, len(names)),
-            np.tile(np.asarray(record["env_steps"], np.int64), len(names)),
-            pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())),
-            np.concatenate([np.asarray(record[name], np.float64) for name in names]),
-        ]
-        table = pa.table(columns, schema=SCHEMA)
-        write_whole(self._parts / f"{index:06d}.parquet", lambda file: pq.write_table(table, file, **_FORMAT))
+        codes = np.repeat(np.arange(len(names), dtype=np.int32), len(columns["seed"]))
+        every = {
+            "seed": np.asarray(columns["seed"], np.int64),
+            "env_steps": np.asarray(record["env_steps"], np.int64),
+            **{name: np.asarray(values, np.float64) for name, values in columns.items() if name != "seed"},
+        }
+        table: dict[str, Any] = {name: np.tile(values, len(names)) for name, values in every.items()}
+        table["name"] = pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
+        table["value"] = np.concatenate([np.asarray(record[name], np.float64) for name in names])
+        whole = pa.table(table, schema=_schema(name for name in columns if name != "seed"))
+        write_whole(self._part(first, index), lambda file: pq.write_table(whole, file, **_FORMAT))
+
+    def keep(self, firsts: Sequence[int], evaluations: int, recorded: int) -> None:
+        """Removes what was written beyond a point: all evaluations of the chunks before the last, `recorded` of that.
+
+        Args:
+            firsts: first lanes of the chunks so far.
+
+        Raises:
+            DiskError: a file cannot be removed.
+            UsageError: one that should be there is missing or damaged.
+        """
+        wanted = {self._part(first, index) for first in firsts[:-1] for index in range(evaluations)}
+        wanted |= {self._part(firsts[-1], index) for index in range(recorded)}
+        for path in (*_parts(self._parts), *self._parts.glob(".*.parquet.*")):
+            if path not in wanted:
+                with disk("remove", path):
+                    path.unlink()
+        for path in sorted(wanted):
+            _read(path)
+
+    def last(self) -> dict[str, Array]:
+        """The last evaluation of every lane that has one: name -> values [S]."""
+        latest = {path.stem.partition("-")[0]: path for path in _parts(self._parts)}
+        parts = list(latest.values()) or [self._directory / METRICS]
+        tidy = _joined([_read(path) for path in parts]).to_pandas()
+        lane = [str(name) for name in tidy.columns if name not in ("env_steps", "name", "value")]
+        table = wide(tidy[tidy["env_steps"] == tidy.groupby(lane)["env_steps"].transform("max")])
+        return {str(name): table[name].to_numpy() for name in table.columns}
 
     def merge(self) -> None:
-        """Puts all parts into one file. Raises `DiskError`; the parts then stay."""
+        """Puts all parts into one file, if that is not done. Raises `DiskError`; the parts then stay."""
         parts = _parts(self._parts)
+        if (self._directory / METRICS).exists():
+            parts = []
 
         def write(file: Any) -> None:
-            with pq.ParquetWriter(file, SCHEMA, **_FORMAT) as writer:
+            with pq.ParquetWriter(file, _read(parts[0]).schema, **_FORMAT) as writer:
                 waiting: list[pa.Table] = []
                 for part in parts:
                     waiting.append(_read(part))
@@ -84,8 +121,12 @@ class Recorder:
                 if waiting:
                     writer.write_table(_joined(waiting), row_group_size=_ROWS)
 
-        write_whole(self._directory / METRICS, write)
+        if parts:
+            write_whole(self._directory / METRICS, write)
         shutil.rmtree(self._parts, ignore_errors=True)
+
+    def _part(self, first: int, index: int) -> Path:
+        return self._parts / f"{first:08d}-{index:06d}.parquet"
 
 
 def read(directory: Path) -> "pd.DataFrame":
@@ -96,8 +137,9 @@ def read(directory: Path) -> "pd.DataFrame":
 
 
 def wide(tidy: "pd.DataFrame") -> "pd.DataFrame":
-    """One row for each seed and evaluation: seed, env_steps, then a column for each name, evaluations first."""
-    table = tidy.pivot(index=["seed", "env_steps"], columns="name", values="value")
+    """A row for each seed and evaluation: coordinates, seed, env_steps, a column for each name, evaluations first."""
+    coordinates = [str(name) for name in tidy.columns if name not in SCHEMA.names]
+    table = tidy.pivot(index=[*coordinates, "seed", "env_steps"], columns="name", values="value")
     names = sorted(map(str, table.columns), key=lambda name: (not name.startswith("evaluation_"), name))
     names.sort(key=lambda name: name != "evaluation_return")
     table = table[names].reset_index()
@@ -111,11 +153,16 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+    return pa.concat_tables(tables or [SCHEMA.empty_table()]).unify_dictionaries().combine_chunks()
+
+
+def _schema(coordinates: Iterable[str]) -> pa.Schema:
+    return pa.schema([*SCHEMA, *((name, pa.float64()) for name in coordinates)])
 
 
 def _read(path: Path) -> pa.Table:
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True).read().cast(SCHEMA)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        return table.cast(_schema(name for name in table.column_names if name not in SCHEMA.names))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(f"{path} is damaged or cannot be read: {' '.join(str(error).split())[:120]}") from error

@@ -16,11 +16,13 @@ class Reporter:
 
     Args:
         total_steps: environment steps of one seed.
+        seeds: how many there are; they are trained in chunks.
         show: False shows nothing.
     """
 
-    def __init__(self, total_steps: int, show: bool) -> None:
-        self._total, self._show = total_steps, show
+    def __init__(self, total_steps: int, seeds: int, show: bool) -> None:
+        self._each, self._seeds, self._show = total_steps, seeds, show
+        self._total = total_steps * seeds
         self._console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
         self._bar: Progress | None = None
         self._task: Any = None
@@ -53,23 +55,30 @@ class Reporter:
         """The latest evaluation, shown from now on."""
         self._latest = f", {name.removeprefix('evaluation_')} {value:.4g}"
 
-    def update(self, steps: int, all_steps: int) -> None:
-        """`steps` of one seed are done; `all_steps` over all seeds."""
+    def update(self, finished: int, at_work: int, steps: int, all_steps: int) -> None:
+        """Of `finished` seeds all steps are done, of each of those `at_work` `steps`; `all_steps` in all."""
         now = time.monotonic()
-        line = self.rate(steps, all_steps, now) + self._latest
+        done = finished * self._each + at_work * steps
+        line = self.rate(done, all_steps, now) + self._latest
+        chunk = f" of seeds {finished + 1:,} to {finished + at_work:,} of {self._seeds:,}"
+        line = f"{steps:,} of {self._each:,} steps{chunk if at_work < self._seeds else ' of each seed'}, {line}"
         if self._bar:
-            self._bar.update(self._task, completed=steps, description=line)
+            self._bar.update(self._task, completed=done, description=line)
         elif now - self._said >= _SECONDS:
             self._said = now
-            self.say(f"{steps:,} of {self._total:,} steps of each seed, {line}")
+            self.say(line)
 
-    def rate(self, steps: int, all_steps: int, now: float) -> str:
-        """Rate over all seeds since the first update, and time left; nothing is known at the first."""
+    def rate(self, planned: int, all_steps: int, now: float) -> str:
+        """Rate over all seeds since the first update, and time left; nothing is known at the first.
+
+        Args:
+            planned: how many of all planned steps are done; `all_steps` are those that really were steps of episodes.
+        """
         if self._first is None:
-            self._first, self._started = (steps, all_steps), now
+            self._first, self._started = (planned, all_steps), now
             return "measuring"
-        elapsed, done = now - self._started, steps - self._first[0]
-        left = elapsed * max(self._total - steps, 0) / max(done, 1)
+        elapsed, done = now - self._started, planned - self._first[0]
+        left = elapsed * max(self._total - planned, 0) / max(done, 1)
         return f"{quantity((all_steps - self._first[1]) / max(elapsed, 1e-9))} steps/s, {duration(left)} left"
 
 

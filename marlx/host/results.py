@@ -12,13 +12,15 @@ from marlx_envs.options import UsageError, shown
 from marlx.experiment import SECTIONS, Experiment, from_dict
 from marlx.host import directory, seed_ids
 from marlx.host.files import read_toml
+from marlx.host.lanes import Lanes
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from marlx.types import Params
 
-FORMAT = 1
+FORMAT = 2  # 1: runs without lanes and checkpoints
+MOST_SHOWN = 4  # differences
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Run:
     def seeds(self) -> list[int]:
         """Ids of the seeds, in the order of every array [S]."""
         return seed_ids.seed_ids(str(self.record["seeds"]))
+
+    @property
+    def lanes(self) -> Lanes:
+        """Seeds x points of the grid, in the order of every array [S]."""
+        return Lanes(self.experiment, self.seeds, self.record.get("grid", {}))
 
     @property
     def finished(self) -> bool:
@@ -98,18 +105,25 @@ def load_run(path: str | Path) -> Run:
     return Run(path, experiment, record)
 
 
-def difference(run: Run, experiment: Experiment, seeds: list[int], base_seed: int) -> str | None:
-    """The first way in which a run is another one than asked for, in words; None if it is the same."""
-    asked: dict[str, Any] = {"algorithm": experiment.algorithm_name, "environment": experiment.environment_name}
-    asked |= {"seeds": seed_ids.text(seeds), "base_seed": base_seed}
-    found: dict[str, Any] = {"algorithm": run.experiment.algorithm_name, "environment": run.experiment.environment_name}
-    found |= {"seeds": run.record["seeds"], "base_seed": run.record["base_seed"]}
-    asked |= {f"{section}.{name}": x for section, values in plain(experiment).items() for name, x in values.items()}
-    found |= {f"{section}.{name}": x for section, values in plain(run.experiment).items() for name, x in values.items()}
-    for name in asked:
-        if asked[name] != found.get(name):
-            return f"{name} is {shown(found.get(name))} there, not {shown(asked[name])}"
-    return None
+def difference(run: Run, lanes: Lanes, base_seed: int) -> str | None:
+    """In which ways a run is another one than asked for, in words; None if it is the same."""
+    asked, found = _identity(lanes, base_seed), _identity(run.lanes, run.record["base_seed"])
+    names = [name for name in (*asked, *found) if asked.get(name) != found.get(name)]
+    names = list(dict.fromkeys(names))
+    lines = [f"{name} is {shown(found.get(name))} there, not {shown(asked.get(name))}" for name in names[:MOST_SHOWN]]
+    more = f"; and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return "; ".join(lines) + more or None
+
+
+def _identity(lanes: Lanes, base_seed: int) -> dict[str, Any]:
+    """All that makes a run the run it is."""
+    experiment = lanes.experiment
+    found: dict[str, Any] = {"algorithm": experiment.algorithm_name, "environment": experiment.environment_name}
+    found |= {"seeds": seed_ids.text(lanes.seeds), "base_seed": base_seed}
+    found |= {"grid": {name: list(values) for name, values in lanes.grid.items()}} if lanes.grid else {}
+    return found | {
+        f"{section}.{name}": x for section, values in plain(experiment).items() for name, x in values.items()
+    }
 
 
 def plain(experiment: Experiment) -> dict[str, dict[str, Any]]:

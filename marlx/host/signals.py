@@ -1,11 +1,12 @@
-"""Ctrl-C and SIGTERM: the first asks the loop to stop after its chunk, a second one stops at once."""
+"""Ctrl-C, SIGTERM and SIGUSR1, a cluster's warning: the first asks to stop soon, a second one stops at once."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+REQUEUE = 75  # "try again later" (EX_TEMPFAIL of sysexits.h)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -17,8 +18,8 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """128 + number of the signal: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + self.number
+        """128 + number of the signal: 130 for Ctrl-C, 143 for SIGTERM; 75 for SIGUSR1, which asks to be run again."""
+        return REQUEUE if self.number == signal.SIGUSR1 else 128 + self.number
 
 
 class StopRequest:

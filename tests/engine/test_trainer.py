@@ -136,11 +136,11 @@ def test_environment_steps_are_counted_exactly() -> None:
 
 
 def test_layout_spreads_seeds() -> None:
-    assert choose_layout(1, 2) == choose_layout(1, 8)
+    assert choose_layout(1, 2, 4) == choose_layout(4, 8, 4)
     assert choose_layout(4, 2, 1).maps == 2
     for seeds in (1, 5, 7, 64):
         layout = choose_layout(seeds, 2, 4)
-        assert layout.padded >= seeds and layout.width <= 4
+        assert seeds <= layout.padded < seeds + 2 * 4 and layout.width == 4
 
 
 @pytest.mark.parametrize("width", [1, 2])

@@ -196,7 +196,18 @@ print(json.dumps([codes, [name for name in heavy if name in sys.modules]]))
 def test_ctrl_c_in_a_shell() -> None:
     command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"]
     command[-1] += "import sys; from marlx.host.cli import main; sys.exit(main(sys.argv[1:]))"
-    command += [*TRAIN, *SMALL, "training.total_steps=1e9", "evaluation.interval=20000", "--seeds", "2", "--out", "run"]
+    command += [
+        *TRAIN,
+        *SMALL,
+        "training.total_steps=1e9",
+        "evaluation.interval=20000",
+        "--seeds",
+        "2",
+        "--width",
+        "1",
+        "--out",
+        "run",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment())
     try:
         deadline = time.monotonic() + 100

@@ -24,9 +24,9 @@ def record(index: int) -> dict[str, np.ndarray]:
 
 
 def written(path: Path, count: int = 3) -> Recorder:
-    recorder = Recorder(path, SEEDS)
+    recorder = Recorder(path)
     for index in range(count):
-        recorder.add(index, record(index))
+        recorder.add(0, index, {"seed": np.array(SEEDS)}, record(index))
     return recorder
 
 
@@ -59,7 +59,7 @@ def test_wide_has_a_row_for_each_seed_and_evaluation(tmp_path: Path) -> None:
 
 
 def test_no_evaluation_is_an_empty_table(tmp_path: Path) -> None:
-    Recorder(tmp_path, SEEDS).merge()
+    Recorder(tmp_path).merge()
     assert metrics.read(tmp_path).empty
     assert metrics.wide(metrics.read(tmp_path)).empty
 
@@ -77,10 +77,10 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, first: int, last: int | None
 
 def test_many_seeds_cost_little(tmp_path: Path) -> None:
     count = 10_000
-    recorder = Recorder(tmp_path, list(range(count)))
+    recorder = Recorder(tmp_path)
     values = np.random.default_rng(0).normal(size=count).astype(np.float32)
     for index in range(3):
         names = {f"metric_{i}": values + i for i in range(10)}
-        recorder.add(index, {"env_steps": np.full(count, index), **names})
+        recorder.add(0, index, {"seed": np.arange(count)}, {"env_steps": np.full(count, index), **names})
     recorder.merge()
     assert (tmp_path / "metrics.parquet").stat().st_size < 3 * 10 * count * 5  # bytes a value

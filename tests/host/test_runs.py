@@ -14,8 +14,9 @@ from marlx_envs.options import UsageError
 
 import marlx
 from marlx.experiment import from_dict
-from marlx.host import directory, runs
+from marlx.host import directory, job
 from marlx.host.files import DiskError
+from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
 from marlx.host.results import difference, plain
 from marlx.host.signals import Interrupted
@@ -23,7 +24,7 @@ from marlx.host.signals import Interrupted
 from .conftest import SMALL
 
 NAMES = b"environment_name = 'matrix_game'\n"
-FILES = {"events.log", "experiment.toml", "metrics.parquet", "parameters.npz", "run.toml"}
+FILES = {"checkpoints", "events.log", "experiment.toml", "metrics.parquet", "parameters.npz", "run.toml"}
 
 
 def experiment(*more: str) -> marlx.Experiment:
@@ -46,7 +47,7 @@ def test_a_run_holds_what_it_should(finished: Path) -> None:
     assert not table.isna().any(axis=None)
     assert {"versions", "hardware", "layout", "compile_seconds", "date", "base_seed"} <= set(run.record)
     assert run.record["env_steps"] == 640
-    assert "finished after 80 of 80 iterations" in (finished / "events.log").read_text()
+    assert "finished, 640 environment steps" in (finished / "events.log").read_text()
 
 
 def test_experiment_toml_repeats_the_run(finished: Path) -> None:
@@ -55,18 +56,21 @@ def test_experiment_toml_repeats_the_run(finished: Path) -> None:
         from_dict(values).to_dict()
         == from_dict(experiment().to_dict() | {"environment": values["environment"]}).to_dict()
     )
-    assert difference(marlx.load_run(finished), experiment(), [0, 1], 0) is None
+    assert difference(marlx.load_run(finished), Lanes(experiment(), [0, 1]), 0) is None
 
 
 def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
     brought = experiment("environment.payoff=[[1, 2.5], [0, -1]]")
-    work = runs._Training(brought, [0, 1], 0, None, split_rows=False)
-    work.path = directory.claim(tmp_path / "run", "x")
-    work._write_head()
+    lanes = Lanes(brought, [0, 1])
+    work = job.Job(directory.claim(tmp_path / "run", "x"), lanes, 0, job.Settings())
+    work.ledger.open(work._seats(0, 2), 1)
     run = marlx.load_run(tmp_path / "run")
     assert run.experiment.environment["payoff"] == [[1, 2.5], [0, -1]]
-    assert difference(run, brought, [0, 1], 0) is None
-    assert difference(run, experiment(), [0, 1], 0) == "environment.payoff is [[1, 2.5], [0, -1]] there, not 'resq79'"
+    assert difference(run, lanes, 0) is None
+    assert (
+        difference(run, Lanes(experiment(), [0, 1]), 0)
+        == "environment.payoff is [[1, 2.5], [0, -1]] there, not 'resq79'"
+    )
 
 
 def test_a_run_outlives_its_payoff_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +99,9 @@ def test_a_seed_does_not_depend_on_its_company(finished: Path, tmp_path: Path) -
 
 
 def test_a_finished_run_is_returned_as_it_is(finished: Path) -> None:
-    before = {p.name: p.read_bytes() for p in finished.iterdir()}
+    before = {p.name: p.read_bytes() for p in finished.iterdir() if p.is_file()}
     assert small(finished, resume=True).finished
-    assert {p.name: p.read_bytes() for p in finished.iterdir()} == before
+    assert {p.name: p.read_bytes() for p in finished.iterdir() if p.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -120,7 +124,7 @@ def test_another_run_is_left_alone(finished: Path, overrides: Any, options: dict
         ({"base_seed": -1}, "base_seed must be a whole number"),
         ({"base_seed": 0.5}, "base_seed must be a whole number"),
         ({"wandb": "onlin"}, "did you mean 'online'"),
-        ({"width": 0}, "width must be at least 1"),
+        ({"width": 0}, "width must be a whole number of at least 1, not 0"),
         ({"seeds": 0}, "seeds must be at least 1"),
     ],
 )
@@ -130,29 +134,31 @@ def test_wrong_arguments_make_no_directory(tmp_path: Path, options: dict[str, An
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
 def test_a_signal_keeps_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     add = Recorder.add
 
-    def add_and_stop(self: Recorder, index: int, record: Any) -> None:
-        add(self, index, record)
+    def add_and_stop(self: Recorder, first: int, index: int, *more: Any) -> None:
+        add(self, first, index, *more)
         if index == 1:
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Recorder, "add", add_and_stop)
     out = tmp_path / "run"
-    with pytest.raises(Interrupted, match=r"2 of 4 evaluations and the parameters so far are in .*go on with") as error:
+    with pytest.raises(Interrupted, match=r"2 of 4 evaluations and a checkpoint are in .*go on with") as error:
         small(out)
     assert error.value.exit_code == code
     assert "\n" not in str(error.value)
     run = marlx.load_run(out)
-    assert run.record["status"] == "interrupted" and {p.name for p in out.iterdir()} == FILES
+    assert run.record["status"] == "interrupted"
     assert run.metrics().env_steps.tolist() == [80, 160] * 2
     assert len(run.evaluate()["evaluation_return"]) == 2
-    with pytest.raises(UsageError, match="did not end and has no checkpoint"):
-        small(out, resume=True)
+    monkeypatch.undo()
+    assert small(out, resume=True).finished
+    assert marlx.load_run(out).metrics().env_steps.tolist() == [80, 160, 240, 320] * 2
+    assert {p.name for p in out.iterdir()} == FILES
 
 
 def test_a_signal_while_compiling_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +166,7 @@ def test_a_signal_while_compiling_leaves_nothing(tmp_path: Path, monkeypatch: py
         os.kill(os.getpid(), signal.SIGINT)
         return 0.0
 
-    monkeypatch.setattr(runs.Fleet, "compile", compile_and_stop)
+    monkeypatch.setattr(job.Fleet, "compile", compile_and_stop)
     with pytest.raises(Interrupted, match="nothing was written"):
         small(tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -172,10 +178,10 @@ def test_a_disk_that_fills_up_loses_nothing_written(tmp_path: Path, monkeypatch:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def add_until_full(self: Recorder, index: int, record: Any) -> None:
+    def add_until_full(self: Recorder, first: int, index: int, *more: Any) -> None:
         if index == 2:
             monkeypatch.setattr(os, "fsync", full)
-        add(self, index, record)
+        add(self, first, index, *more)
 
     monkeypatch.setattr(Recorder, "add", add_until_full)
     with pytest.raises(DiskError, match=r"cannot write .*metrics.*No space left on device"):
@@ -202,8 +208,8 @@ def test_without_evaluations_there_is_one_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("run.toml", b"format = 99\n", "has format 99; this version of marlx reads format 1"),
-        ("run.toml", b"format = 1\n", "run.toml is damaged: it has no seeds"),
+        ("run.toml", b"format = 99\n", "has format 99; this version of marlx reads format 2"),
+        ("run.toml", b"format = 2\n", "run.toml is damaged: it has no seeds"),
         ("run.toml", b"format = ", "run.toml is not TOML"),
         ("experiment.toml", b"algorithm_name = 'iqll'\n" + NAMES, "did you mean 'iql'"),
         ("experiment.toml", b"algorithm_name = 'iql'\n" + NAMES + b"agent = 3\n", "must be a table of fields"),
@@ -229,7 +235,7 @@ def test_parameters_of_another_composition_are_refused(finished: Path, tmp_path:
     shutil.copytree(finished, tmp_path / "run")
     arrays = dict(np.load(finished / "parameters.npz"))
     np.savez(tmp_path / "run" / "parameters.npz", **{name: x[:1] for name, x in arrays.items()})
-    with pytest.raises(UsageError, match="does not fit the experiment"):
+    with pytest.raises(UsageError, match="do not fit the experiment"):
         assert marlx.load_run(tmp_path / "run").params
     (tmp_path / "run" / "parameters.npz").unlink()
     with pytest.raises(UsageError, match="holds no parameters"):

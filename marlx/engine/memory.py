@@ -1,0 +1,66 @@
+"""How many seeds are resident at a time: what a seed's state takes against the memory there is."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+
+SHARE = 0.6  # of the free memory that a chunk may take
+COPIES = 2.2  # of its state: what goes into a phase and what comes out of it, and what it needs meanwhile
+
+
+def chunk_size(init: Callable[..., Any], numbers: Any, seeds: int, width: int) -> int:
+    """Seeds of a chunk: all of them if they fit, else the fewest equal chunks.
+
+    Args:
+        init: (key, numbers) -> the state of one seed.
+        numbers: of one seed.
+        width: seeds that are computed together at the least.
+    """
+    fitting = max(width, int(SHARE * free_memory() / (COPIES * state_bytes(init, numbers))))
+    chunks = -(-seeds // fitting)
+    return -(-seeds // chunks)
+
+
+def state_bytes(init: Callable[..., Any], numbers: Any) -> int:
+    """Bytes of one seed's state."""
+    return tree_bytes(jax.eval_shape(init, jax.random.key(0), numbers))
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes of all arrays (or shapes) of a pytree."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def free_memory() -> int:
+    """Bytes that this process's devices have free, together."""
+    devices = jax.local_devices()
+    found = [device.memory_stats() or {} for device in devices]
+    if all("bytes_limit" in stats for stats in found):
+        return sum(stats["bytes_limit"] - stats.get("bytes_in_use", 0) for stats in found)
+    return _host_memory()
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether a device had no memory left."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
+def _host_memory() -> int:
+    """What the system says is available, and a container's limit."""
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):  # "max" is no number: no limit
+            available = min(available, int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(available, 0)

@@ -1,0 +1,189 @@
+"""Checkpoints of a run: the whole state of the seeds at work, saved by orbax beside the training.
+
+A checkpoint is whole when orbax has committed it, and it is believed only when the digest of what was read equals the
+one that was saved with it. What a kill left behind has no commit and is passed over.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from marlx_envs.options import UsageError
+
+from marlx.host.directory import CHECKPOINTS
+from marlx.host.files import DiskError
+
+KEEP = 2  # the latest ones; the best by evaluation stays beside them
+Arrays = dict[str, npt.NDArray[Any]]  # place in the tree -> values [S ..]
+
+
+class Saved(NamedTuple):
+    """One checkpoint."""
+
+    number: int
+    notes: dict[str, Any]  # plain data: how far the run had come
+    arrays: Arrays
+
+
+class Checkpoints:
+    """The checkpoints of one run directory. Saving copies what it is given and goes on in the background."""
+
+    def __init__(self, directory: Path) -> None:
+        from orbax import checkpoint as orbax
+
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._orbax, self._folder = orbax, directory / CHECKPOINTS
+        with _disk("make", self._folder):
+            options = orbax.CheckpointManagerOptions(cleanup_tmp_directories=True, save_root_metadata=False)
+            self._manager = orbax.CheckpointManager(self._folder.absolute(), options=options)
+        steps = self._manager.all_steps()
+        self._scores = {step: score for step in steps if (score := self._score(step)) is not None}
+        self._next = max(steps, default=-1) + 1
+
+    def save(self, notes: Mapping[str, Any], arrays: Arrays, score: float | None = None) -> None:
+        """Begins to save; waits first for the one before.
+
+        Args:
+            score: of the latest evaluation; the highest is kept.
+
+        Raises:
+            DiskError: this one, or the one before, could not be written.
+        """
+        self.wait()
+        kept = {name: array for name, array in arrays.items() if array.size}
+        notes = {**notes, "score": score}
+        content = {"notes": notes, "names": list(kept), "digest": digest(notes, kept)}
+        with _disk("save in", self._folder):
+            args = self._orbax.args
+            together = args.Composite(state=args.PyTreeSave(kept), position=args.JsonSave(content))
+            self._manager.save(self._next, args=together, force=True)
+        if score is not None and np.isfinite(score):
+            self._scores[self._next] = score
+        self._next += 1
+
+    def wait(self) -> None:
+        """Returns when the last save is on disk; older checkpoints are then removed. Raises `DiskError`."""
+        with _disk("save in", self._folder):
+            self._manager.wait_until_finished()
+            steps = sorted(self._manager.all_steps())
+            best = max(self._scores, key=lambda step: (self._scores[step], step), default=None)
+            for step in steps[:-KEEP]:
+                if step != best:
+                    self._manager.delete(step)
+                    self._scores.pop(step, None)
+
+    def close(self) -> None:
+        """Waits, and lets go of the threads. Raises `DiskError`."""
+        try:
+            self.wait()
+        finally:
+            with _disk("close", self._folder):
+                self._manager.close()
+
+    def newest_first(self, told: Callable[[str], None]) -> Iterator[Saved]:
+        """Whole checkpoints, the newest first; `told` hears of every one that is damaged."""
+        for number in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                saved = self._read(number)
+            except Exception as error:  # whatever orbax makes of broken files
+                told(f"checkpoint {number} is damaged and was passed over: {' '.join(str(error).split())[:120]}")
+                continue
+            yield saved
+
+    def forget(self, after: int) -> None:
+        """Removes the checkpoints after number `after`: the run goes on from there. Raises `DiskError`."""
+        with _disk("tidy", self._folder):
+            for number in self._manager.all_steps():
+                if number > after:
+                    self._manager.delete(number)
+                    self._scores.pop(number, None)
+
+    def _score(self, number: int) -> float | None:
+        """The evaluation that a checkpoint was saved with; None if it had none or cannot be read."""
+        try:
+            return self._content(number)["notes"]["score"]
+        except Exception:  # whatever orbax makes of broken files; `newest_first` tells
+            return None
+
+    def _content(self, number: int) -> dict[str, Any]:
+        args = self._orbax.args
+        return self._manager.restore(number, args=args.Composite(position=args.JsonRestore())).position
+
+    def _read(self, number: int) -> Saved:
+        args, kind = self._orbax.args, self._orbax.RestoreArgs(restore_type=np.ndarray)
+        content = self._content(number)
+        names = content["names"]
+        asked = args.PyTreeRestore(item=dict.fromkeys(names, 0), restore_args=dict.fromkeys(names, kind))
+        arrays = dict(self._manager.restore(number, args=args.Composite(state=asked)).state)
+        if content["digest"] != digest(content["notes"], arrays):
+            raise ValueError("its content is not what was saved")
+        return Saved(number, content["notes"], arrays)
+
+
+def digest(notes: Mapping[str, Any], arrays: Arrays) -> str:
+    """A fingerprint of the content, the order of names aside."""
+    found = hashlib.blake2b(json.dumps(notes, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def flatten(tree: Any) -> Arrays:
+    """A state on the host as arrays by their place; keys of random streams as their words. Always copies."""
+    return {_place(path): np.array(_words(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def restore(arrays: Arrays, shapes: Any, rows: Any) -> Any:
+    """The inverse of `flatten`, for some of the seeds.
+
+    Args:
+        shapes: the tree to fill, leaves with `shape` [S ..] and `dtype`.
+        rows: which seeds, an index of the leading axis.
+
+    Raises:
+        UsageError: the arrays belong to another experiment or another version.
+    """
+
+    def leaf(path: Any, shape: Any) -> Any:
+        plain = jax.eval_shape(jax.random.key_data, shape) if _is_key(shape) else shape
+        empty = np.zeros((1, *plain.shape[1:]), plain.dtype)
+        place = _place(path)
+        array = (
+            arrays.get(place) if empty.size else np.repeat(empty, max(rows) + 1, axis=0)
+        )  # none of no numbers is saved
+        if array is None or array.shape[1:] != empty.shape[1:] or array.dtype != empty.dtype:
+            raise UsageError(f"the checkpoint does not fit the experiment: {place} is missing or has another shape")
+        return jax.random.wrap_key_data(jnp.asarray(array[rows])) if _is_key(shape) else array[rows]
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _words(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _place(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+@contextmanager
+def _disk(action: str, path: Path) -> Iterator[None]:
+    """Turns what orbax raises on a disk that refuses into a `DiskError`."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DiskError(f"cannot {action} {path}: {' '.join(str(error).split())[:160]}") from error

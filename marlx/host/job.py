@@ -1,0 +1,321 @@
+"""One process at work on one run directory: chunks of seeds one after another, each from its start to its end.
+
+Everything that a later step depends on is in a checkpoint; going on from one gives the numbers of a run that was never
+stopped, to the bit.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from marlx_envs.options import UsageError
+
+from marlx.analysis.statistics import iqm
+from marlx.engine.memory import chunk_size, is_exhaustion, tree_bytes
+from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
+from marlx.host import checkpoints, directory, parameters
+from marlx.host.checkpoints import Checkpoints, Saved
+from marlx.host.files import DiskError
+from marlx.host.lanes import Lanes
+from marlx.host.ledger import Ledger
+from marlx.host.loop import Position, advance
+from marlx.host.metrics import Recorder
+from marlx.host.progress import Reporter
+from marlx.host.signals import Interrupted, StopRequest
+from marlx.host.tracking import Tracker
+from marlx.program import Program
+
+CHECKPOINT_SECONDS = 120.0
+SMALL_REPLAY = 2**28  # bytes of all seeds of a chunk
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is computed and kept. Nothing here changes a result, but `width` and `split_rows` its last bits."""
+
+    width: int | None = None  # seeds computed together on a device; None chooses
+    split_rows: bool = False  # spare devices share the batches of a seed
+    chunk: int | None = None  # seeds resident at a time; None: as many as fit memory
+    checkpoint_interval: int | None = None  # environment steps of a seed; None: by the clock
+    checkpoint_replay: bool | None = None  # None: where it is small
+    wandb: str | None = None
+    progress: bool = True
+
+
+class Job:
+    """The work on one run, in a directory that this process holds.
+
+    Args:
+        record: what run.toml says of a run that is gone on with; None: a new one.
+    """
+
+    began = 0.0
+
+    def __init__(
+        self, path: Path, lanes: Lanes, base_seed: int, settings: Settings, record: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path, self.lanes, self.base_seed, self.settings = path, lanes, base_seed, settings
+        experiment, layout = lanes.experiment, dict((record or {}).get("layout", {}))
+        split = 1
+        if settings.split_rows:
+            split = spare_split(len(lanes), jax.local_device_count(), experiment.training["batch_size"])
+        self.split: int = layout.get("split", split)
+        self.program = Program(experiment, ROWS if self.split > 1 else None)
+        self.plan = self.program.plan
+        self.width: int = layout.get("width") or settings.width or choose_width(self.program.rows, len(lanes))
+        fitting = chunk_size(self.program.init, experiment.numbers(), len(lanes), self.width)
+        self.size = min(settings.chunk or fitting, len(lanes))
+        self.ledger = Ledger(path, lanes, base_seed, record)
+        self.firsts: list[int] = []  # first lanes of the chunks so far
+        self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
+        self.keeper: Checkpoints | None = None
+        self.tracker: Tracker | None = None
+        self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
+
+    def run(self) -> dict[str, Any]:
+        """From the held directory to the end of the run; returns its record.
+
+        Raises:
+            Interrupted, DiskError, UsageError: what there is was written.
+        """
+        try:
+            with StopRequest() as self.stop:
+                saved = None if self.ledger.new else self._found()
+                count = saved.notes["count"] if saved else self.size
+                self.size = max(self.size, count)  # a saved chunk stays whole
+                self.fleet = self._seats(0, self.size)
+                self.ledger.open(self.fleet, len(self.plan.evaluations))
+                if self.settings.wandb:
+                    config = {**self.lanes.experiment.to_dict(), "seeds": len(self.lanes)}
+                    self.tracker = Tracker(self.settings.wandb, self.path, config)
+                self._compile()
+                self._train(saved)
+        except BaseException:
+            if self.tracker:
+                self.tracker.finish(1)
+            raise
+        if self.tracker:
+            self.tracker.finish(0)
+        return self.ledger.record
+
+    def _found(self) -> Saved | None:
+        """The newest whole checkpoint; what was written after it is removed, it will be written again.
+
+        Raises:
+            UsageError: results from before it are damaged or missing.
+        """
+        ledger, recorder = self.ledger, Recorder(self.path)
+        if ledger.changed:
+            self._tell(f"other versions than before, so numbers may differ in their last bits: {ledger.changed}")
+        if (self.path / directory.METRICS).exists():
+            return None
+        for saved in self._checkpoints().newest_first(self._tell):
+            notes = saved.notes
+            recorder.keep(notes["firsts"], len(self.plan.evaluations), notes["recorded"])
+            parameters.check_parts(self.path, notes["firsts"][:-1])
+            self._checkpoints().forget(saved.number)
+            ledger.record |= {"dead": notes["dead"], "train_seconds": notes["seconds"]}
+            self.firsts, self.steps_before = notes["firsts"], notes["steps_before"]
+            self._tell(f"going on from checkpoint {saved.number}, {self._steps(notes['iteration']):,} steps of a seed")
+            return saved
+        recorder.keep([0], len(self.plan.evaluations), 0)
+        ledger.record |= {"dead": [], "train_seconds": 0.0}
+        self._tell("there is no whole checkpoint, so training begins anew")
+        return None
+
+    def _seats(self, first: int, count: int) -> Fleet:
+        """A fleet for `count` lanes from number `first` on."""
+        places = slice(first, first + count)
+        numbers, ids = self.lanes.numbers(places), self.lanes.ids(places)
+        return Fleet(self.program, numbers, ids, self.base_seed, self.width, self.split, self.lanes.varied)
+
+    def _compile(self) -> None:
+        used = self.fleet.mesh.size
+        at_a_time = f", {self.size} at a time" if self.size < len(self.lanes) else ""
+        self.report.say(f"{self.path}: {self.ledger.name}{at_a_time} on {used} {_devices(used)}")
+        seconds = round(self.fleet.compile(), 3)
+        self.ledger.record["compile_seconds"] = seconds
+        self.ledger.write()
+        self._tell(f"compiled in {seconds:.1f} s")
+        if self.stop.number is not None:
+            what = "nothing was written" if self.ledger.new else "nothing was lost"
+            raise Interrupted(f"stopped before training began; {what}", self.stop.number)
+
+    def _train(self, saved: Saved | None) -> None:
+        """All chunks that are left, and the files of the end."""
+        threading.Thread(target=_import_orbax, daemon=True).start()  # it takes a second, and is needed at the end
+        recorder = self.recorder = Recorder(self.path)
+        self.began = self.saved_at = time.monotonic()
+        self.seconds_before: float = self.ledger.record["train_seconds"]
+        first = self.firsts[-1] if saved else 0
+        if (self.path / directory.METRICS).exists():  # it was stopped while it wrote the files of the end
+            first = len(self.lanes)
+        with self.report:
+            while first < len(self.lanes):
+                try:
+                    self._train_chunk(first, saved)
+                except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                    if not is_exhaustion(error):
+                        raise
+                    self._halve(first)
+                    saved = None
+                    continue
+                first += len(self.fleet.seeds)
+                self.steps_before, saved = self.env_steps, None
+        parameters.merge(self.path)
+        last = recorder.last()
+        recorder.merge()
+        self._close()
+        self._conclude("finished", last)
+
+    def _train_chunk(self, first: int, saved: Saved | None) -> None:
+        """Lanes from `first` on, from their start or a checkpoint to their end. Raises `Interrupted`."""
+        count = saved.notes["count"] if saved else min(self.size, len(self.lanes) - first)
+        places = slice(first, first + count)
+        self.fleet = self.fleet.reseated(self.lanes.ids(places), self.lanes.numbers(places))
+        self.firsts = [*(start for start in self.firsts if start < first), first]
+        start = self._restored(saved) if saved else Position(0, 0, self.fleet.init())
+        interval = self.settings.checkpoint_interval
+        every = -(-interval // self.plan.steps_per_iteration) if interval else None
+        try:
+            for position in advance(self.fleet, self.plan.evaluations, start, every=every):
+                if position.record is not None:
+                    self._evaluated(first, position)
+                self.env_steps = self.steps_before + int(
+                    np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64)
+                )
+                self.report.update(first, count, self._steps(position.iteration), self.env_steps)
+                if position.iteration == self.plan.iterations or self.stop.number is not None:
+                    break
+                if self._due(position, every):
+                    self._save(position)
+            parameters.save_part(self.path, first, self.fleet.cut(position.state.learner.params))
+            self._save(position)
+            if position.iteration < self.plan.iterations:
+                self._close()
+                self._conclude("interrupted", self.recorder.last())
+        except DiskError:
+            with suppress(DiskError, UsageError):  # what still fits is kept
+                self._conclude("interrupted", self.recorder.last())
+            raise
+        if position.iteration < self.plan.iterations:
+            raise Interrupted(self._farewell(first, position), self.stop.number or 0)
+
+    def _evaluated(self, first: int, position: Position) -> None:
+        """One evaluation of a chunk: on disk, and as interquartile means over seeds to whoever listens."""
+        record = dict(position.record or {})
+        steps, causes = record.pop("fault_step"), record.pop("fault_cause")
+        columns = self.lanes.columns(slice(first, first + len(self.fleet.seeds)))
+        self.recorder.add(first, position.recorded - 1, columns, record)
+        for line in self.ledger.bury(columns, steps, causes):
+            self._tell(line)
+        names = [name for name in ("evaluation_return", "training_return") if name in record]
+        means = {name: float(iqm(record[name])) for name in (record if self.tracker else names)}
+        env_steps = float(np.mean(record["env_steps"]))
+        self.report.evaluated(names[0], means[names[0]])
+        self.ledger.note(f"evaluation at {env_steps:,.0f} steps: {names[0]} {means[names[0]]:.6g}")
+        if self.tracker:
+            self.tracker.log({**means, "env_steps": env_steps})
+
+    def _due(self, position: Position, every: int | None) -> bool:
+        """Whether it is time for a checkpoint."""
+        if every is not None:
+            return position.iteration % every == 0
+        return time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS
+
+    def _save(self, position: Position) -> None:
+        """Begins to save a position. Raises `DiskError`."""
+        state, keep = position.state, self.settings.checkpoint_replay
+        if keep is False or (keep is None and tree_bytes(state.replay) > SMALL_REPLAY):
+            state = state._replace(replay=None)
+        arrays = {name: x[: len(self.fleet.seeds)] for name, x in checkpoints.flatten(state).items()}
+        score = (position.record or {}).get("evaluation_return")
+        notes = {
+            "firsts": self.firsts,
+            "count": len(self.fleet.seeds),
+            "iteration": position.iteration,
+            "recorded": position.recorded,
+            "steps_before": self.steps_before,
+            "seconds": self._seconds(),
+            "dead": self.ledger.record["dead"],
+        }
+        self._checkpoints().save(notes, arrays, None if score is None else float(iqm(score)))
+        self.saved_at = time.monotonic()
+
+    def _restored(self, saved: Saved) -> Position:
+        """The position of a checkpoint of the seated lanes."""
+        shapes, rows = jax.eval_shape(self.fleet.init), np.arange(len(self.fleet.seeds))
+        iteration, recorded = saved.notes["iteration"], saved.notes["recorded"]
+        if any(name.startswith("replay/") for name in saved.arrays):
+            state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes, rows))
+            return Position(iteration, recorded, state)
+        state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows))
+        self._tell(
+            "the checkpoint has no replay: it is filled by fresh play, so the run is not the one it would have been"
+        )
+        state = self.fleet.refill(iteration, state._replace(replay=self.fleet.init().replay))
+        return Position(iteration, recorded, state)
+
+    def _halve(self, first: int) -> None:
+        """Half as many lanes at a time, and the chunk at work from its beginning.
+
+        Raises:
+            UsageError: there are no fewer.
+        """
+        self.size = len(self.fleet.seeds) // 2
+        if self.size < 1:
+            raise UsageError("not even one seed fits the device's memory; lower training.buffer_size or --width")
+        del self.fleet
+        self.recorder.keep([*(start for start in self.firsts if start < first), first], len(self.plan.evaluations), 0)
+        self._tell(f"the device's memory ran out; going on with {self.size} seeds at a time")
+        self.width = min(self.width, self.size)
+        self.fleet = self._seats(first, self.size)
+        self.fleet.compile()
+
+    def _checkpoints(self) -> Checkpoints:
+        self.keeper = self.keeper or Checkpoints(self.path)
+        return self.keeper
+
+    def _close(self) -> None:
+        if self.keeper:
+            self.keeper.close()
+            self.keeper = None
+
+    def _conclude(self, status: str, last: Mapping[str, Any]) -> None:
+        self.ledger.conclude(status, self._seconds(), self.env_steps, last)
+
+    def _farewell(self, first: int, position: Position) -> str:
+        done = f"{self._steps(position.iteration):,} of {self._steps(self.plan.iterations):,} steps"
+        many = f" of seeds {first} to {first + len(self.fleet.seeds)} of {len(self.lanes)}" if first else ""
+        return (
+            f"stopped after {done}{many}; {position.recorded} of {len(self.plan.evaluations)} evaluations and a "
+            f"checkpoint are in {self.path}; go on with the same command and --resume"
+        )
+
+    def _seconds(self) -> float:
+        """Seconds of training so far, earlier processes' too."""
+        return round(self.seconds_before + time.monotonic() - self.began, 3)
+
+    def _steps(self, iterations: int) -> int:
+        return iterations * self.plan.steps_per_iteration
+
+    def _tell(self, line: str) -> None:
+        self.report.say(line)
+        self.ledger.note(line)
+
+
+def _import_orbax() -> None:
+    with suppress(ImportError):
+        import orbax.checkpoint  # noqa: F401
+
+
+def _devices(count: int) -> str:
+    platform = jax.local_devices()[0].platform
+    name = {"cpu": "CPU", "gpu": "GPU", "tpu": "TPU"}.get(platform, platform)
+    return f"{name} device{'s' if count > 1 else ''}"

@@ -1,0 +1,104 @@
+"""What trains side by side in one compiled program: every seed at every point of a grid of traced numbers.
+
+Lane i is seed i % S of point i // S; points are in the order of the grid's product, the last name fastest.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from marlx_envs.options import UsageError, shown, unknown
+
+from marlx.experiment import Experiment, parse
+
+MOST_POINTS = 100_000
+Grid = Mapping[str, Sequence[Any]]  # "section.name" -> values
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Seeds x points of an experiment.
+
+    Args:
+        seeds: ids.
+        grid: "section.name" of traced numbers -> values; empty: the experiment's own numbers alone.
+    """
+
+    experiment: Experiment
+    seeds: Sequence[int]
+    grid: Grid = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        points = 1
+        for name, values in self.grid.items():
+            section, _, option = name.partition(".")
+            parse(({name: None},))
+            options = self.experiment.options(section)
+            if option not in options:
+                raise unknown(f"field of [{section}]", option, options)
+            if options[option].kind != "number":
+                raise UsageError(f"{name} is not a traced number: it changes the program, so it needs a run of its own")
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise UsageError(f"{name} needs a list of values, not {shown(values)}")
+            if any(value in values[:i] for i, value in enumerate(values)):
+                raise UsageError(f"{name} has a value twice: {shown(values)}")
+            points *= len(values)
+        if points > MOST_POINTS:
+            raise UsageError(f"the grid has {points:,} points; at most {MOST_POINTS:,}")
+
+    def __len__(self) -> int:
+        return len(self.points) * len(self.seeds)
+
+    @cached_property
+    def points(self) -> list[dict[str, Any]]:
+        """The coordinates of every point."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    def ids(self, lanes: slice = slice(None)) -> list[int]:
+        """Seed ids of some lanes."""
+        return (list(self.seeds) * len(self.points))[lanes]
+
+    def columns(self, lanes: slice = slice(None)) -> dict[str, npt.NDArray[Any]]:
+        """`seed` and every coordinate, name -> value for each of some lanes."""
+        of = self._points_of(lanes)
+        grid = {name: np.asarray([point[name] for point in self.points], np.float64)[of] for name in self.grid}
+        return {"seed": np.asarray(self.ids(lanes), np.int64), **grid}
+
+    @cached_property
+    def varied(self) -> Any:
+        """The tree of traced numbers, True where they differ between points."""
+        return jax.tree.map(lambda x: isinstance(x, _Stack), self._stacked)
+
+    def numbers(self, lanes: slice = slice(None)) -> Any:
+        """The traced numbers of some lanes; leaves that are varied have them as leading axis."""
+        of = self._points_of(lanes)
+        return jax.tree.map(lambda x: x.values[of] if isinstance(x, _Stack) else x, self._stacked)
+
+    def _points_of(self, lanes: slice) -> npt.NDArray[np.int64]:
+        return np.repeat(np.arange(len(self.points)), len(self.seeds))[lanes]
+
+    @cached_property
+    def _stacked(self) -> Any:
+        """Leaves that differ between points as stacks [P ..]. Raises `UsageError` for a value out of its range."""
+        own = self.experiment.numbers()
+        if not self.grid:
+            return own
+        trees = [self.experiment.replace(point).numbers() for point in self.points]
+
+        def leaf(*values: Any) -> Any:
+            stack = np.stack([np.asarray(value) for value in values])
+            return _Stack(stack) if (stack != stack[:1]).any() else values[0]
+
+        return jax.tree.map(leaf, *trees)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """A leaf of its own (not a pytree): values [P ..]."""
+
+    values: npt.NDArray[Any]

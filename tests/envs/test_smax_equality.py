@@ -1,0 +1,30 @@
+"""The native engine of SMAX against jaxmarl's, step by step with jaxmarl's random numbers."""
+
+import numpy as np
+import pytest
+from marlx_envs.smax_units import SCENARIOS
+
+from tests.envs.smax_games import side_by_side
+
+TOLERANCE = 1e-4
+
+
+def check(out):
+    assert out["seen"].max() < TOLERANCE
+    assert out["hidden"].max() < TOLERANCE
+    assert out["reward"].max() < TOLERANCE
+    np.testing.assert_array_equal(out["done"], out["ended"])  # episodes are as long as jaxmarl's with T - 1
+    assert out["ended"].any()
+
+
+@pytest.mark.parametrize("scenario, resync", [("3m", False), ("2s3z", True), ("smacv2_5_units", True)])
+def test_a_hundred_steps_equal_jaxmarl(scenario, resync):
+    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install 'marlx[smax]'")
+    check(side_by_side(scenario, steps=100, games=4, resync=resync))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_thousand_steps_equal_jaxmarl(scenario):
+    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install 'marlx[smax]'")
+    check(side_by_side(scenario, steps=1_000, games=4, resync=True))

@@ -1,0 +1,248 @@
+"""A run that was stopped, killed or damaged and gone on with is the run that it would have been, to the bit."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx.host import checkpoints, directory, job
+from marlx.host.checkpoints import Checkpoints
+from marlx.host.lanes import Lanes
+from marlx.host.metrics import Recorder
+from marlx.host.signals import Interrupted
+
+from .conftest import SMALL
+
+GRID = {"training.learning_rate": [1e-3, 1e-2]}
+
+
+def experiment(algorithm: str = "iql", *more: str) -> marlx.Experiment:
+    return marlx.configure(algorithm, "matrix_game", *SMALL, *more)
+
+
+def run(out: Path, algorithm: str = "iql", *more: str, **options: Any) -> marlx.Run:
+    options = {"seeds": 3, "out": out, "progress": False, "checkpoint_interval": 40, **options}
+    return marlx.train(experiment(algorithm, *more), **options)
+
+
+def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *names: str, after: int = 1, **options: Any) -> None:
+    """A run that a signal stops after evaluation number `after`."""
+    add = Recorder.add
+    seen = iter(range(100))
+
+    def add_and_stop(self: Recorder, *arguments: Any) -> None:
+        add(self, *arguments)
+        if next(seen) == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "add", add_and_stop)
+        with pytest.raises(Interrupted):
+            run(out, *names, **options)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Metrics and parameters are equal to the bit."""
+    a, b = marlx.load_run(one), marlx.load_run(other)
+    pd.testing.assert_frame_equal(a.metrics(), b.metrics(), check_exact=True)
+    for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed. Not to be changed."""
+    out = tmp_path_factory.mktemp("resume") / "whole"
+    run(out)
+    return out
+
+
+def test_going_on_equals_never_having_stopped(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path / "run", monkeypatch)
+    assert run(tmp_path / "run", resume=True).finished
+    assert_same(whole, tmp_path / "run")
+
+
+def test_chunks_and_a_grid_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six lanes, two at a time, stopped in the second chunk; gone on with four at a time."""
+    stopped(tmp_path / "run", monkeypatch, grid=GRID, chunk=2, width=1, after=5)
+    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0.0)
+    assert run(tmp_path / "run", grid=GRID, chunk=4, resume=True).finished
+    alone = run(tmp_path / "alone", grid=GRID, width=1)
+    assert_same(tmp_path / "alone", tmp_path / "run")
+    table = alone.metrics()
+    assert list(table.columns[:4]) == ["training.learning_rate", "seed", "env_steps", "evaluation_return"]
+    assert table.groupby("training.learning_rate").size().tolist() == [12, 12]
+    assert table[table.env_steps == 320].loss.nunique() == 6
+
+
+def test_a_point_of_a_grid_equals_a_run_of_its_own(tmp_path: Path) -> None:
+    table = run(tmp_path / "grid", grid=GRID).metrics()
+    alone = run(tmp_path / "alone", "iql", "training.learning_rate=1e-2").metrics()
+    point = table[table["training.learning_rate"] == 1e-2].drop(columns="training.learning_rate").reset_index(drop=True)
+    np.testing.assert_allclose(point, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [{"training.learning_rat": [1]}, {"training.batch_size": [1]}, {"training.gamma": []},
+                                  {"training.gamma": [2.0]}, {"training.gamma": "ab"},
+                                  {"training.gamma": [0.5, 0.5]}])  # fmt: skip
+def test_a_grid_of_mistakes(tmp_path: Path, grid: Any) -> None:
+    words = "unknown field|not a traced number|needs a list|must be at most 1|twice"
+    with pytest.raises(UsageError, match=words):
+        run(tmp_path / "run", grid=grid)
+    assert not (tmp_path / "run").exists()
+
+
+def test_killed_at_any_file(whole: Path, tmp_path: Path) -> None:
+    """SIGKILL at the n-th file that is put in its place, for several n, then again while going on."""
+    out = tmp_path / "run"
+    script = (
+        "import os, sys, signal, marlx\n"
+        "from marlx.host import files\n"
+        "left, replace = int(sys.argv[1]), os.replace\n"
+        "def killing(*paths):\n"
+        "    global left\n"
+        "    left -= 1\n"
+        "    if left < 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    replace(*paths)\n"
+        "files.os.replace = killing\n"
+        "experiment = marlx.configure('iql', 'matrix_game', *sys.argv[3:])\n"
+        "marlx.train(experiment, 3, out=sys.argv[2], resume=True, progress=False, checkpoint_interval=40)\n"
+    )
+    codes = []
+    for count in (1, 4, 5, 100):
+        command = [sys.executable, "-c", script, str(count), str(out), *SMALL]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | _paths())
+        codes.append(done.returncode)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    assert codes == [-signal.SIGKILL] * 3 + [0]
+    assert_same(whole, out)
+
+
+def _paths() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def _latest(out: Path) -> Path:
+    return max((out / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "missing", "all"])
+def test_a_damaged_checkpoint_is_passed_over(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    out = tmp_path / "run"
+    stopped(out, monkeypatch)
+    for victim in [p for p in _latest(out).rglob("*") if p.is_file() and p.stat().st_size > 200]:
+        content = victim.read_bytes()
+        middle = len(content) // 2
+        if damage == "cut":
+            victim.write_bytes(content[:middle])
+        elif damage == "flip":
+            victim.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        else:
+            victim.unlink()
+    if damage == "all":
+        shutil.rmtree(out / "checkpoints")
+    assert run(out, resume=True).finished
+    assert_same(whole, out)
+    told = (out / "events.log").read_text()
+    assert ("begins anew" if damage == "all" else "is damaged and was passed over") in told
+
+
+def test_lost_or_broken_metrics_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path / "run", monkeypatch)
+    part = tmp_path / "run" / "metrics" / "00000000-000000.parquet"
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(UsageError, match="000000.parquet is damaged"):
+        run(tmp_path / "run", resume=True)
+
+
+def test_two_processes_on_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path / "run", monkeypatch)
+    with (
+        directory.held(tmp_path / "run"),
+        pytest.raises(UsageError, match="another process is at work in .*run"),
+    ):
+        run(tmp_path / "run", resume=True)
+    assert run(tmp_path / "run", resume=True).finished
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path)
+    for number, score in enumerate([0.0, 5.0, 2.0, None, 1.0, 1.0]):
+        keeper.save({"it": number}, {"x": np.full((2, 3), number, np.float32), "no": np.zeros((2, 0))}, score)
+    keeper.close()
+    again = Checkpoints(tmp_path)
+    found = list(again.newest_first(pytest.fail))
+    assert [saved.number for saved in found] == [5, 4, 1]
+    assert (found[2].arrays["x"] == 1).all() and found[2].notes == {"it": 1, "score": 5.0}
+    again.save({}, {"x": np.zeros(1)}, 4.0)  # what is best is known to the next process
+    again.close()
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["1", "5", "6"]
+
+
+def test_without_its_replay_a_run_goes_on_by_fresh_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path / "run", monkeypatch, checkpoint_replay=False)
+    table = run(tmp_path / "run", resume=True, checkpoint_replay=False).metrics()
+    assert table.env_steps.tolist() == [80, 160, 240, 320] * 3 and np.isfinite(table.loss).all()
+    assert "it is filled by fresh play" in (tmp_path / "run" / "events.log").read_text()
+
+
+def test_some_seeds_of_a_checkpoint_go_on_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States of seeds 2 and 0 of a checkpoint, trained on without the others, are theirs to the bit."""
+    stopped(tmp_path / "run", monkeypatch)
+    saved = next(Checkpoints(tmp_path / "run").newest_first(pytest.fail))
+    iteration = saved.notes["iteration"]
+    ends = []
+    for seeds in ([0, 1, 2], [2, 0]):
+        work = job.Job(tmp_path / "run", Lanes(experiment(), seeds), 0, job.Settings())
+        fleet = work._seats(0, len(seeds))
+        state = checkpoints.restore(saved.arrays, jax.eval_shape(fleet.init), np.asarray(seeds))
+        ends.append(checkpoints.flatten(fleet.train(iteration, 5, fleet.pad(state))))
+    for name, array in ends[1].items():
+        np.testing.assert_array_equal(array[:2], ends[0][name][[2, 0]])
+
+
+def test_memory_that_runs_out_halves_the_chunk(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = job.Fleet.train
+
+    def short(self: Any, first: int, count: int, state: Any) -> Any:
+        if len(self.seeds) > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
+        return train(self, first, count, state)
+
+    monkeypatch.setattr(job.Fleet, "train", short)
+    run(tmp_path / "run", width=1)
+    monkeypatch.undo()
+    run(tmp_path / "alone", width=1)
+    assert_same(tmp_path / "alone", tmp_path / "run")
+    assert "ran out; going on with 1 seeds at a time" in (tmp_path / "run" / "events.log").read_text()
+
+
+def test_a_poisoned_seed_dies_alone(tmp_path: Path) -> None:
+    """One lane of eight has a learning rate that is too large; the others are theirs to the bit."""
+    bad, good = (
+        run(tmp_path / name, seeds=1, grid={"training.learning_rate": [1e-3, 2e-3, 3e-3, rate, 5e-3, 6e-3, 7e-3, 8e-3]})
+        for name, rate in (("bad", 1e38), ("good", 4e-3))
+    )
+    assert len(bad.record["dead"]) == 1
+    grave = bad.record["dead"][0]
+    assert grave["seed"] == 0 and grave["env_steps"] >= 4 and grave["cause"] in ("gradient", "parameters", "loss")
+    assert good.record["dead"] == []
+    for a, b in zip(jax.tree.leaves(bad.params), jax.tree.leaves(good.params), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_array_equal(np.delete(a, 3, 0), np.delete(b, 3, 0))
+    table = bad.metrics()
+    poisoned = table["training.learning_rate"] == 1e38
+    assert table[poisoned].evaluation_return.isna().iloc[-1] and not table[~poisoned].evaluation_return.isna().any()
