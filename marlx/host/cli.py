@@ -94,6 +94,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-seed", metavar="N", default="0", help="what all seeds derive from (default 0)")
     parser.add_argument("--resume", action="store_true", help="if DIR holds this run: go on with it")
     parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
+    parser.add_argument("--tensorboard", action="store_true", help="means over seeds as files of TensorBoard too")
     parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
     parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
     parser.add_argument(
@@ -128,6 +129,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if replay not in (None, "yes", "no"):
         raise unknown("value of --checkpoint-replay", replay, ("yes", "no"))
     tracking.check_mode(arguments.wandb)
+    tracking.check_tensorboard(arguments.tensorboard)
     if arguments.resume and arguments.out is None:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
 
@@ -147,6 +149,7 @@ def _train(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         base_seed=base_seed,
         wandb=arguments.wandb,
+        tensorboard=arguments.tensorboard,
         progress=not arguments.quiet,
         cache=not arguments.no_cache,
         split_rows=arguments.split_rows,

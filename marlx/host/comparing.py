@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from marlx.analysis import comparison
-from marlx.analysis.comparison import Estimate, Scores
+from marlx.analysis import scores as statistics
+from marlx.analysis.scores import Estimate, Scores
 from marlx.host import directory
 from marlx.host.drawing import labels
 from marlx.host.files import write_whole
@@ -42,7 +42,7 @@ def compare(paths: Sequence[str], metric: str, out: str | None) -> None:
     for method, task, (_, values) in zip(methods, tasks, tables, strict=True):
         scores.setdefault(method, {})[task] = values[:, -1]
     several = len(set(tasks)) > 1
-    counted = dict(comparison.normalised(scores)) if several else scores
+    counted = dict(statistics.normalised(scores)) if several else scores
     if out is not None:
         _export(out, runs, methods, tasks, metric)
     console = Console(highlight=False)
@@ -70,19 +70,19 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
         table.add_column(f"steps to {SHARE:.0%} of the best")
         table.add_column("best evaluation")
     for method, of in scores.items():
-        mean = comparison.aggregate(of)
-        dead = comparison.left_out(of)
+        mean = statistics.aggregate(of)
+        dead = statistics.left_out(of)
         seeds = f"{int(mean.used)}" + (f" ({dead} left out)" if dead else "")
         cells = [method, seeds, _interval(Estimate(mean.iqm, mean.low, mean.high))]
         if method == first:
             cells += ["", ""]
         else:
-            gap = comparison.difference(of, scores[first])
-            fewest = min(int(mean.used), int(comparison.aggregate(scores[first]).used))
+            gap = statistics.difference(of, scores[first])
+            fewest = min(int(mean.used), int(statistics.aggregate(scores[first]).used))
             cells += [f"{_interval(gap)} {verdict(gap, fewest)}"]
-            cells += [_interval(comparison.probability_of_improvement(of, scores[first]), "{:.0%}")]
+            cells += [_interval(statistics.probability_of_improvement(of, scores[first]), "{:.0%}")]
         if steps and curves:
-            best = comparison.aggregate({"": comparison.best_evaluation(curves[method][1])})
+            best = statistics.aggregate({"": statistics.best_evaluation(curves[method][1])})
             cells += [steps[method], _interval(Estimate(best.iqm, best.low, best.high))]
         table.add_row(*map(Text, cells))
     return table
@@ -90,12 +90,12 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
 
 def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
     """Median environment steps until a seed's evaluation reaches most of the highest mean, in words."""
-    highest = max(float(comparison.aggregate(of).iqm) for of in scores.values())
+    highest = max(float(statistics.aggregate(of).iqm) for of in scores.values())
     if not highest > 0:
         return {}
     found = {}
     for method, (steps, values) in curves.items():
-        reached = comparison.steps_to_reach(steps, values, SHARE * highest)
+        reached = statistics.steps_to_reach(steps, values, SHARE * highest)
         share = np.isfinite(reached).mean()
         median = np.median(reached)
         words = f"{median:,.0f}" if np.isfinite(median) else "not reached by half"
@@ -119,7 +119,13 @@ def _interval(of: Estimate, form: str = "{:.4g}") -> str:
 
 
 def _values(run: Run, metric: str) -> tuple[Any, Any]:
-    """Environment steps and values [S K] of every evaluation. Raises `UsageError` if there is none."""
+    """Environment steps and values [S K] of every evaluation, NaN where a seed has none of it.
+
+    Raises:
+        UsageError: no evaluation, no such metric, or a run over a grid.
+    """
+    if run.record.get("grid"):
+        raise UsageError(f"{run.path} is a grid over {', '.join(run.record['grid'])}; compare runs of one setting each")
     tidy = run.tidy()
     mine = tidy[tidy["name"] == metric]
     if not len(tidy):
@@ -127,8 +133,8 @@ def _values(run: Run, metric: str) -> tuple[Any, Any]:
     if not len(mine):
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
     mine = mine.sort_values(["seed", "env_steps"])
-    seeds = mine["seed"].nunique()
-    return mine["env_steps"].to_numpy().reshape(seeds, -1), mine["value"].to_numpy(np.float64).reshape(seeds, -1)
+    table = mine.assign(evaluation=mine.groupby("seed").cumcount()).pivot(index="seed", columns="evaluation")
+    return table["env_steps"].to_numpy(np.float64), table["value"].to_numpy(np.float64)
 
 
 def _task(run: Run, runs: Sequence[Run]) -> str:
@@ -162,15 +168,15 @@ def _export(out: str, runs: Sequence[Run], methods: Sequence[str], tasks: Sequen
     """Writes environment -> task -> algorithm -> run -> step -> metric -> values, as marl-eval reads it.
 
     A run stores means over the episodes of an evaluation, so each list holds one number. "absolute_metrics" is the
-    highest evaluation of the seed (see `comparison.best_evaluation`).
+    highest evaluation of the seed (see `statistics.best_evaluation`).
     """
     path = directory.locate(out)
     found: dict[str, Any] = {}
     for run, method, task in zip(runs, methods, tasks, strict=True):
         steps, values = _values(run, metric)
-        best = comparison.best_evaluation(values)
+        best = statistics.best_evaluation(values)
         place = found.setdefault(run.experiment.environment_name, {}).setdefault(task, {}).setdefault(method, {})
-        for row, seed in enumerate(run.seeds):
+        for row, seed in enumerate(sorted(run.seeds)):
             if not np.isfinite(values[row]).all():
                 continue  # dead seeds are left out: marl-eval has no word for them
             place[f"seed_{seed}"] = {

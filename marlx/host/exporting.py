@@ -30,6 +30,8 @@ def export(run_path: str, out: str | Path | None) -> Path:
         UsageError: no run, one whose agents do not act by utilities of their own alone (MRVF), or a folder in use.
     """
     run = load_run(run_path)
+    if run.record.get("grid"):
+        raise UsageError(f"{run.path} is a grid over {', '.join(run.record['grid'])}; export runs of one setting each")
     arrays = _agents(run.params)
     if not arrays:
         name = run.experiment.algorithm_name

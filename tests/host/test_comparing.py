@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import marlx
-from marlx.analysis.comparison import Estimate
+from marlx.analysis.scores import Estimate
 from marlx.host.cli import main
 from marlx.host.comparing import verdict
 

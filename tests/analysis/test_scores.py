@@ -7,7 +7,7 @@ numpy 2.4.6, 20,000 resamples, 95% percentile intervals, of the scores X and Y b
 import numpy as np
 import pytest
 
-from marlx.analysis.comparison import (
+from marlx.analysis.scores import (
     aggregate,
     best_evaluation,
     difference,
