@@ -94,6 +94,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-seed", metavar="N", default="0", help="what all seeds derive from (default 0)")
     parser.add_argument("--resume", action="store_true", help="if DIR holds this run: go on with it")
     parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
+    parser.add_argument("--tensorboard", action="store_true", help="means over seeds as files of TensorBoard too")
     parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
     parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
     parser.add_argument(
@@ -128,6 +129,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if replay not in (None, "yes", "no"):
         raise unknown("value of --checkpoint-replay", replay, ("yes", "no"))
     tracking.check_mode(arguments.wandb)
+    tracking.check_tensorboard(arguments.tensorboard)
     if arguments.resume and arguments.out is None:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
 
@@ -147,6 +149,7 @@ def _train(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         base_seed=base_seed,
         wandb=arguments.wandb,
+        tensorboard=arguments.tensorboard,
         progress=not arguments.quiet,
         cache=not arguments.no_cache,
         split_rows=arguments.split_rows,
@@ -187,6 +190,33 @@ def _plot(arguments: argparse.Namespace) -> int:
     from marlx.host.drawing import draw_runs
 
     sys.stdout.write(f"{draw_runs(arguments.runs, arguments.out, arguments.metric)}\n")
+    return 0
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--out", metavar="DIR", help="a new or empty folder (default: RUN/exported)")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    """Write trained agents for use elsewhere: safetensors, and a file of Python that needs numpy only."""
+    from marlx.host.exporting import export
+
+    sys.stdout.write(f"{export(arguments.run, arguments.out)}\n")
+    return 0
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories; the first is held against the others")
+    parser.add_argument("--metric", metavar="NAME", default="evaluation_return", help="default: evaluation_return")
+    parser.add_argument("--json", metavar="FILE", help="also write every evaluation in the form of marl-eval")
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Compare runs: means with intervals, probability of improvement, and which differences are clear."""
+    from marlx.host.comparing import compare
+
+    compare(arguments.runs, arguments.metric, arguments.json)
     return 0
 
 
@@ -300,6 +330,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "evaluate": (_evaluate_arguments, _evaluate),
     "sweep": (_sweep_arguments, _sweep),
     "plot": (_plot_arguments, _plot),
+    "compare": (_compare_arguments, _compare),
+    "export": (_export_arguments, _export),
     "theory": (_theory_arguments, _theory),
     "render": (_render_arguments, _render),
     "list": (_list_arguments, _list),
