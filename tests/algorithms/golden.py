@@ -46,7 +46,8 @@ def subject(method: str) -> Subject:
     progress = Progress(*jax.tree.map(jnp.float32, (10.0, 2.0, 0.0)))
 
     def update(state: Any, steps: Batch) -> Any:
-        return compiled(state, steps, jax.random.key(1), progress)
+        with jax.debug_nans(True):
+            return compiled(state, steps, jax.random.key(1), progress)
 
     state = jax.jit(algorithm.init)(jax.random.key(0))
     return Subject(state, steps, update, str(experiment.algorithm.get("target")))
