@@ -13,7 +13,8 @@ from marlx_envs.smax import Smax
 from marlx.engine.rollout import Team
 from marlx.host import directory
 from marlx.host.files import write_whole
-from marlx.host.results import Run, load_run
+from marlx.host.results import Run
+from marlx.host.shares import load_run
 from marlx.program import Program
 
 FRAME_MILLISECONDS = 250  # half the half second that a step is
