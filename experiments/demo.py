@@ -22,7 +22,7 @@ def main() -> None:
         with console.status(f"{method}: compiling and training {SEEDS} seeds"):
             outcomes[method] = study(method, PAYOFF, SEEDS, STEPS)
         console.print(f"{method}: {SEEDS} seeds x {STEPS:,} steps in {outcomes[method].seconds:.0f} s")
-    report(PAYOFF, outcomes, SEEDS, STEPS, Path("runs") / "demo.png")
+    report(PAYOFF, outcomes, f"uniform data, {SEEDS} seeds, {STEPS:,} steps each", Path("runs") / "demo.png")
 
 
 if __name__ == "__main__":

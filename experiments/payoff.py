@@ -6,17 +6,18 @@ the share of seeds whose greedy joint action is a best one, where the others end
 
 import argparse
 import collections
-import datetime
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+
+from experiments import record
+from experiments.record import RESULTS
 
 METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
@@ -25,15 +26,14 @@ METHODS = (
 # Ideal monotonic projection under uniform data: least squares over all tables that are monotone in some strict order of
 # each agent's actions (definition: paper MRVF, appendix B.2; values by isotonic regression on every order).
 IDEAL = {"resq79": ((-8.0, -8.0, -8.0), (-8.0, 0.0, 0.0), (-8.0, 0.0, 7.9))}
-RESULTS = Path(__file__).parent / "results"
 
 
 class Outcome(NamedTuple):
     """One method on one payoff."""
 
-    share: float  # of seeds whose greedy joint action is a best one
-    value: float  # mean payoff of the greedy joint actions
-    greedy: dict[str, float]  # joint action as letters -> share of seeds, most frequent first
+    share: float  # of seeds whose greedy episode is a best one
+    value: float  # mean return of the greedy episodes
+    greedy: dict[str, float]  # first joint action as letters -> share of seeds, most frequent first
     tables: dict[str, npt.NDArray[np.floating]]  # mean over seeds of "joint" (Q_tot), "critic", .. [A .. A]
     igm_gap: float  # mean of max Q_tot - Q_tot(greedy joint action); 0 for every method with IGM
     igm_broken: float  # share of seeds in which it is more than rounding
@@ -44,9 +44,16 @@ class Outcome(NamedTuple):
         """Mean learned Q_tot."""
         return self.tables["joint"]
 
+    def plain(self) -> dict[str, Any]:
+        """Everything as plain data, the tables rounded."""
+        return {**self._asdict(), "tables": {name: table.round(4).tolist() for name, table in self.tables.items()}}
+
 
 class Laboratory:
-    """A method that learns payoffs from uniform data, many seeds side by side, compiled once for all of one shape."""
+    """A method that learns payoffs from uniform data, many seeds side by side, compiled once for all of one shape.
+
+    Overrides may ask for other data (`training.epsilon_end`), or for a payoff `environment.repeats` times in a row.
+    """
 
     def __init__(self, method: str, n_agents: int, n_actions: int, seeds: int, steps: int, *overrides: str) -> None:
         import marlx
@@ -58,9 +65,10 @@ class Laboratory:
         experiment = marlx.configure(
             method, "matrix_game", "environment.payoff=son_n", f"environment.n_agents={n_agents}",
             f"environment.n_actions={n_actions}", "training.epsilon_end=1", f"training.total_steps={steps}",
-            "evaluation.interval=0", *overrides,
+            f"evaluation.interval={steps}", "evaluation.episodes=1", *overrides,
         )  # fmt: skip
         self.program, self.seeds = Program(experiment), seeds
+        self.repeats: int = experiment.environment["repeats"]
         self.fleet = Fleet(self.program, experiment.numbers(), range(seeds))
         self.fleet.compile()
 
@@ -72,13 +80,14 @@ class Laboratory:
         numbers = {**self.fleet.numbers, "environment": {"rewards": payoff[None]}}
         self.fleet.numbers = numbers
         state = self.fleet.train(0, self.program.plan.iterations, self.fleet.init())
+        state, metrics = self.fleet.record(self.program.plan.iterations, state)
         learner = self.fleet.cut(state.learner)
         tables = learned_tables(self.program, learner, numbers)
         chosen = greedy_actions(self.program, learner, numbers)
-        reached, gap = payoff[tuple(chosen.T)], igm_gap(tables["joint"], chosen)
+        reached, gap = metrics["evaluation_return"], igm_gap(tables["joint"], chosen)
         letters = collections.Counter("".join(chr(ord("A") + action) for action in joint) for joint in chosen)
         return Outcome(
-            share=float((reached >= payoff.max() - 1e-6).mean()),
+            share=float((reached >= self.repeats * payoff.max() - 1e-4).mean()),
             value=float(reached.mean()),
             greedy={joint: count / self.seeds for joint, count in letters.most_common()},
             tables={name: table.mean(0) for name, table in tables.items()},
@@ -101,14 +110,13 @@ def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> 
     return Laboratory(method, tensor.ndim, len(tensor), seeds, steps, *overrides).study(tensor)
 
 
-def report(payoff: str, outcomes: dict[str, Outcome], seeds: int, steps: int, picture: Path | None) -> None:
-    """Prints the table and draws the picture."""
+def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path | None) -> None:
+    """Prints the table, whose title ends in `words`, and draws the picture."""
     from marlx.analysis.plots import payoff_tables
 
     truth = named(payoff)
-    title = f"payoff {payoff}, uniform data, {seeds} seeds, {steps:,} steps each"
     columns = ("method", "at the best", "greedy joint actions", "value there", "IGM gap", "s")
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*columns, title=f"payoff {payoff}, {words}", title_justify="left")
     for name, outcome in outcomes.items():
         most = list(outcome.greedy.items())[:3]
         place = tuple(ord(letter) - ord("A") for letter in most[0][0])
@@ -145,22 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for method in options.methods:
         outcomes[method] = study(method, options.payoff, options.seeds, options.steps)
         print(f"{method}: {outcomes[method].share:.0%} at the best, {outcomes[method].seconds:.0f} s", flush=True)
-    report(options.payoff, outcomes, options.seeds, options.steps, options.out / f"payoff_{options.payoff}.png")
-    from marlx.host import provenance
-
-    record = {
-        "command": f"python -m experiments.payoff --payoff {options.payoff} --methods {' '.join(options.methods)} "
-        f"--seeds {options.seeds} --steps {options.steps}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
-        "methods": {
-            name: {**o._asdict(), "tables": {key: table.round(4).tolist() for key, table in o.tables.items()}}
-            for name, o in outcomes.items()
-        },
-    }
-    path = options.out / f"payoff_{options.payoff}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    words = f"uniform data, {options.seeds} seeds, {options.steps:,} steps each"
+    report(options.payoff, outcomes, words, options.out / f"payoff_{options.payoff}.png")
+    methods = {name: outcome.plain() for name, outcome in outcomes.items()}
+    record.write(options.out / f"payoff_{options.payoff}.json", methods=methods)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ with 3 to 5 actions, entries uniform on [-10, 10]. A method is compiled once for
 """
 
 import argparse
-import datetime
-import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,9 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from experiments.payoff import METHODS, RESULTS, Laboratory, named
+from experiments import record
+from experiments.payoff import METHODS, named
+from experiments.record import RESULTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,21 @@ def drawn(count: int, seed: int = 0) -> Iterator[tuple[str, npt.NDArray[np.float
         yield name, rng.uniform(-10, 10, (actions,) * agents).astype(np.float32)
 
 
+def greedy_payoffs(
+    method: str, payoffs: npt.NDArray[np.float32], options: argparse.Namespace
+) -> npt.NDArray[np.float32]:
+    """What the greedy joint action of every seed pays after training, [G S], for payoffs [G A .. A]."""
+    import marlx
+    from experiments import side_by_side
+
+    experiment = marlx.configure(
+        method, "matrix_game", "environment.payoff=son_n", f"environment.n_agents={payoffs.ndim - 1}",
+        f"environment.n_actions={payoffs.shape[-1]}", "training.epsilon_end=1",
+        f"training.total_steps={options.steps}", f"evaluation.interval={options.steps}", "evaluation.episodes=1",
+    )  # fmt: skip
+    return side_by_side.train(experiment, {"rewards": payoffs[:, None]}, options.seeds)["evaluation_return"][..., -1]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.payoff_suite", description=__doc__)
@@ -47,39 +63,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     import pandas as pd
 
-    from marlx.host import provenance
+    from marlx.host import backend
 
     payoffs = {**{name: named(name) for name in options.payoffs}, **dict(drawn(options.random))}
+    backend.prepare(len(payoffs) * options.seeds)
     rows = []
     for method in options.methods:
+        started = time.perf_counter()
         for shape in sorted({tensor.shape for tensor in payoffs.values()}):
-            laboratory = Laboratory(method, len(shape), shape[0], options.seeds, options.steps)
-            for name, tensor in payoffs.items():
-                if tensor.shape == shape:
-                    outcome = laboratory.study(tensor)
-                    normalised = (outcome.value - tensor.min()) / (tensor.max() - tensor.min())
-                    rows.append((method, name, outcome.share, normalised, outcome.seconds))
-        mine = [row for row in rows if row[0] == method]
-        print(f"{method}: best in {np.mean([r[2] for r in mine]):.0%}, {sum(r[4] for r in mine):.0f} s", flush=True)
-    frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value", "seconds"])
+            mine = {name: tensor for name, tensor in payoffs.items() if tensor.shape == shape}
+            for name, reached in zip(mine, greedy_payoffs(method, np.stack([*mine.values()]), options), strict=True):
+                tensor = mine[name]
+                best, worst = float(tensor.max()), float(tensor.min())
+                share, normalised = (reached >= best - 1e-4).mean(), (reached.mean() - worst) / (best - worst)
+                rows.append((method, name, share, normalised))
+        share = np.mean([row[2] for row in rows if row[0] == method])
+        print(f"{method}: best in {share:.0%}, {time.perf_counter() - started:.0f} s", flush=True)
+    frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "payoff_suite"
     frame.to_parquet(path.with_suffix(".parquet"), index=False)
-    record = {
-        "command": f"python -m experiments.payoff_suite --methods {' '.join(options.methods)} --payoffs "
-        f"{' '.join(options.payoffs)} --random {options.random} --seeds {options.seeds} --steps {options.steps}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
-        "shares": frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index"),
-    }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
+    record.write(path.with_suffix(".json"), shares=shares)
     show(frame, path.with_suffix(".png"), options.seeds)
 
 
 def show(frame: "pd.DataFrame", picture: Path, seeds: int) -> None:
     """Prints the shares, named payoffs one by one and random ones as a mean, and draws them."""
-    from marlx.analysis.plots import share_table
+    from marlx.analysis.comparisons import share_table
 
     random = frame["payoff"].str.startswith("random")
     grouped = frame.assign(payoff=frame["payoff"].where(~random, frame["payoff"].str.replace(r" #\d+", "", regex=True)))

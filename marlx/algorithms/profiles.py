@@ -141,7 +141,7 @@ _SMAX = {
 
 HOUSE: dict[str, Overrides] = {
     "matrix_game": _GAME,
-    "risk_reward": _GAME,
+    "risk_reward": {**_GAME, "training.epsilon_steps": 50_000},  # as paper MRVF, Table 9
     "two_step_game": _SHORT,
     "k_step_game": _SHORT,
     "repeated_game": _SHORT,

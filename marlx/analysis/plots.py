@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-_INK, _PALE = "#222222", "#777777"
+INK, _PALE = "#222222", "#777777"
 _GAP = 0.065  # of the height of the axes, between labels at the ends of curves
 
 
@@ -57,14 +57,14 @@ def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best:
     axes.set_xlim(left=0)
     axes.margins(y=0.06)
     axes.set_xlabel("environment steps of one seed", fontsize=9)
-    axes.set_ylabel(_words(metric), fontsize=9)
+    axes.set_ylabel(words(metric), fontsize=9)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    _plain(axes)
+    plain(axes)
     counts = sorted({curve.seeds for curve in curves})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     heading = f"{title}: " if title else ""
     plural = "" if counts == [1] else "s"
-    axes.set_title(f"{heading}IQM and 95% interval over {seeds} seed{plural}", loc="left", fontsize=9, color=_INK)
+    axes.set_title(f"{heading}IQM and 95% interval over {seeds} seed{plural}", loc="left", fontsize=9, color=INK)
     _label_ends(figure, axes, curves)
     return figure
 
@@ -135,10 +135,10 @@ def payoff_tables(
         _table(axes, table, truth, names, limit)
         share = (shares or {}).get(name)
         below = "true values" if index == 0 else "" if share is None else f"{share:.0%} of seeds at the best"
-        axes.set_title(name, fontsize=10, fontweight="bold", color=_INK)
-        axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=_INK)
+        axes.set_title(name, fontsize=10, fontweight="bold", color=INK)
+        axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=INK)
         if index % columns == 0:
-            axes.set_ylabel("agent 1", fontsize=8, color=_INK)
+            axes.set_ylabel("agent 1", fontsize=8, color=INK)
     figure.supxlabel("frame: greedy joint action    *: best payoff", fontsize=8, color=_PALE)
     return figure
 
@@ -155,11 +155,11 @@ def _table(
         red, green, blue, _ = image.to_rgba(np.clip([value], -limit, limit))[0]
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.6
         weight = "bold" if (row, column) == greedy else "normal"
-        words = f"{value:.1f}{'*' if best else ''}".replace("-0.0", "0.0")
+        shown = f"{value:.1f}{'*' if best else ''}".replace("-0.0", "0.0")
         axes.text(
-            column, row, words, ha="center", va="center", fontsize=9, fontweight=weight, color="white" if dark else _INK
+            column, row, shown, ha="center", va="center", fontsize=9, fontweight=weight, color="white" if dark else INK
         )
-    frame = Rectangle((greedy[1] - 0.46, greedy[0] - 0.46), 0.92, 0.92, fill=False, edgecolor=_INK, linewidth=2.0)
+    frame = Rectangle((greedy[1] - 0.46, greedy[0] - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=2.0)
     axes.add_patch(frame)
     axes.set_xticks(range(table.shape[1]), names[: table.shape[1]], fontsize=8)
     axes.set_yticks(range(table.shape[0]), names[: table.shape[0]], fontsize=8)
@@ -168,40 +168,23 @@ def _table(
         spine.set_visible(False)
 
 
-def share_table(shares: Any) -> Figure:
-    """Shares, 0 to 1, of methods (rows of a data frame) on tasks (its columns), as a table of coloured percentages."""
-    values = shares.to_numpy(float)
-    rows, columns = values.shape
-    figure = Figure(figsize=(1.3 + 0.55 * columns, 1.2 + 0.27 * rows), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        colour = "white" if value > 0.7 else _INK
-        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(columns), [str(name) for name in shares.columns], rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(rows), [str(name) for name in shares.index], fontsize=8)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.set_title("% of seeds at a best joint action", loc="left", fontsize=9, color=_INK)
-    return figure
-
-
 def _darker(colour: str) -> tuple[float, ...]:
     """A colour dark enough for text on white."""
     return tuple(0.75 * part for part in to_rgb(colour))
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Axes with no more lines than are needed to read values."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
 
 
-def _words(metric: str) -> str:
-    words = metric.replace("_", " ")
-    return words.replace("evaluation return", "greedy return of an episode").replace("evaluation", "greedy")
+def words(metric: str) -> str:
+    """The name of a metric in words."""
+    plainly = metric.replace("_", " ")
+    return plainly.replace("evaluation return", "greedy return of an episode").replace("evaluation", "greedy")
 
 
 def _last(values: npt.NDArray[np.float64]) -> float:

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from marlx_envs.options import UsageError, unknown
@@ -13,6 +14,9 @@ from marlx.analysis.statistics import interval
 from marlx.host import directory
 from marlx.host.files import write_whole
 from marlx.host.results import Run, load_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -27,17 +31,28 @@ def draw_runs(paths: Sequence[str], out: str | None, metric: str) -> Path:
         UsageError: no run, no such metric, another kind of picture, or a disk that refuses.
     """
     runs = [load_run(path) for path in paths]
-    path = directory.locate(out) if out is not None else _default(runs)
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise UsageError(f"a picture must end in .png, .pdf or .svg, not {path.name}")
-    if os.path.isdir(path):
-        raise UsageError(f"{path} is a directory; name a file in it")
+    path = picture_path(out if out is not None else _default(runs))
     labels = _labels(runs)
     curves = [curve(run, metric, label) for run, label in zip(runs, labels, strict=True)]
     figure = learning_curves(curves, metric, _title(runs), _best(runs) if metric == "evaluation_return" else None)
-    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=200))
+    save_figure(figure, path)
     return path
+
+
+def picture_path(out: str | Path) -> Path:
+    """Where a picture may go. Raises `UsageError` on another kind of picture, or a directory."""
+    path = directory.locate(out)
+    if path.suffix.lower().removeprefix(".") not in FORMATS:
+        raise UsageError(f"a picture must end in .png, .pdf or .svg, not {path.name}")
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a directory; name a file in it")
+    return path
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Writes a figure, whole or not at all. Raises `DiskError`."""
+    kind = path.suffix.lower().removeprefix(".")
+    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=200))
 
 
 def curve(run: Run, metric: str, label: str) -> Curve:

@@ -1,0 +1,120 @@
+"""Random risk-reward games (paper MRVF, Figures 5, 11 and 14): `python -m experiments.risk_reward`.
+
+Every method plays the same drawn games, some seeds of each, all side by side in one program: the game is an axis. What
+has been measured stays in the table, so that a command can be stopped and given again, and methods can be added.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments import record
+from experiments.record import RESULTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METHODS = (
+    "mrvf", "mrvf_single", "mrvf_non_strict", "qmix", "qtran", "cw_qmix", "qplex", "resq", "na2q", "pow_qmix",
+)  # fmt: skip
+SETTINGS = ("3x5", "5x5", "5x8")  # agents x actions
+ROUNDS = ["round_share_1", "round_share_2", "round_share_3"]
+COLUMNS = ("normalised_return", "return", *ROUNDS)
+
+
+def study(method: str, setting: str, games: int, seeds: int, *overrides: str) -> "pd.DataFrame":
+    """Greedy evaluations of `seeds` seeds on each of `games` games, by game, seed and environment steps."""
+    import jax
+    import numpy as np
+    import pandas as pd
+    from marlx_envs.risk_reward import draw_game
+
+    import marlx
+    from experiments import side_by_side
+    from marlx.host import backend
+
+    backend.prepare(games * seeds)
+    agents, actions = map(int, setting.split("x"))
+    experiment = marlx.configure(
+        method, "risk_reward", f"environment.n_agents={agents}", f"environment.n_actions={actions}",
+        "evaluation.episodes=1", *overrides,
+    )  # fmt: skip
+    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), agents, actions)
+    metrics = side_by_side.train(experiment, drawn, seeds)
+    game, seed, _ = np.indices(metrics["env_steps"].shape)
+    columns = {"game": game.ravel(), "seed": seed.ravel(), "env_steps": metrics["env_steps"].ravel()}
+    nothing = np.full(game.shape, np.nan)  # methods without rounds
+    return pd.DataFrame({**columns, **{name: metrics.get(f"evaluation_{name}", nothing).ravel() for name in COLUMNS}})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.risk_reward", description=__doc__)
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--settings", nargs="+", default=SETTINGS)
+    parser.add_argument("--games", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=2, help="of each game")
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--name", default="risk_reward", help="of the files")
+    parser.add_argument("overrides", nargs="*", metavar="section.name=value")
+    options = parser.parse_args(arguments)
+
+    import pandas as pd
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{options.name}.parquet"
+    frame = pd.read_parquet(path) if path.exists() else pd.DataFrame({"method": [], "setting": []})
+    for setting, method in itertools.product(options.settings, options.methods):
+        if ((frame["method"] == method) & (frame["setting"] == setting)).any():
+            continue
+        started = time.perf_counter()
+        found = study(
+            method, setting, options.games, options.seeds, f"training.total_steps={options.steps}",
+            f"evaluation.interval={options.steps // 10}", *options.overrides,
+        )  # fmt: skip
+        found = found.assign(method=method, setting=setting, seconds=time.perf_counter() - started)
+        frame = pd.concat([frame, found], ignore_index=True) if len(frame) else found
+        frame.to_parquet(path, index=False)
+        print(f"{setting}, {method}: {found['seconds'].iloc[0]:.0f} s", flush=True)
+    report(frame, path)
+
+
+def report(frame: "pd.DataFrame", path: Path) -> None:
+    """Prints and records the final evaluations, and draws them."""
+    from marlx.analysis.comparisons import proportions, spreads
+
+    last = frame.sort_values("env_steps").groupby(["setting", "method", "game", "seed"]).last()
+    last["optimal"] = last["normalised_return"] > 1 - 1e-4
+    last["agreement"] = last["return"] >= 0
+    means = last.groupby(["setting", "method"], sort=False).mean().reset_index()
+    rank = {pair: number for number, pair in enumerate(itertools.product(SETTINGS, METHODS))}
+    means = means.iloc[[*sorted(range(len(means)), key=lambda i: rank[means["setting"][i], means["method"][i]])]]
+    table = Table("setting", "method", "normalised return", "at the optimum", "agreement", "rounds 1, 2, 3", "s")
+    values: dict[str, dict[str, Any]] = {setting: {} for setting in means["setting"]}
+    found: dict[str, Any] = {}
+    for mean in means.to_dict("records"):
+        setting, method = mean.pop("setting"), mean.pop("method")
+        table.add_row(
+            setting, method, f"{mean['normalised_return']:.2f}", f"{mean['optimal']:.0%}", f"{mean['agreement']:.0%}",
+            ", ".join(f"{mean[name]:.0%}" for name in ROUNDS if mean[name] >= 0), f"{mean['seconds']:.0f}",
+        )  # fmt: skip
+        values[setting][method] = last["normalised_return"].xs((setting, method)).to_numpy()
+        found[f"{setting}, {method}"] = {name: round(value, 4) for name, value in mean.items() if value == value}
+    Console().print(table)
+    record.write(path.with_suffix(".json"), means=found)
+    spreads(values, "normalised return of the greedy joint action").savefig(path.with_suffix(".png"), dpi=200)
+    shown = means[means["method"].isin(("mrvf", "mrvf_non_strict"))].set_index(["setting", "method"])[ROUNDS]
+    if len(shown):
+        figure = proportions(shown, "% of final actions taken from each round")
+        figure.savefig(path.with_name(f"{path.stem}_rounds.png"), dpi=200)
+
+
+if __name__ == "__main__":
+    main()
