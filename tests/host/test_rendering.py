@@ -11,7 +11,8 @@ from tests.host.conftest import SMALL
 
 
 def test_a_battle_becomes_a_moving_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    overrides = (*SMALL, "training.rollout_steps=10", "environment.episode_limit=10", "evaluation.interval=0")
+    short = ("training.rollout_steps=10", "environment.episode_limit=10", "training.updates_per_iteration=1")
+    overrides = (*SMALL, *short, "evaluation.interval=0", "agent.network=mlp")
     experiment = marlx.configure("iql", "smax", *overrides)
     marlx.train(experiment, seeds=1, out=tmp_path / "run", progress=False)
     assert main(["render", str(tmp_path / "run")]) == 0
