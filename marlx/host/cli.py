@@ -193,6 +193,24 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _render_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--out", metavar="FILE", help="film: .gif or .html (default: RUN/episode.gif)")
+    parser.add_argument("--seed", metavar="ID", help="whose agents play (default: the first seed's)")
+    parser.add_argument("--episode", metavar="N", default="0", help="which episode; each begins anew (default 0)")
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    """Film a greedy episode of predator-prey or SMAX: an animated GIF, or a page with a slider."""
+    seed = None if arguments.seed is None else _whole("--seed", arguments.seed)
+    episode = _whole("--episode", arguments.episode)
+
+    from marlx.host.rendering import render
+
+    sys.stdout.write(f"{render(arguments.run, arguments.out, seed, episode)}\n")
+    return 0
+
+
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
     parser.add_argument("--out", metavar="DIR", help="a new or empty folder (default: RUN/exported)")
@@ -275,6 +293,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "train": (_train_arguments, _train),
     "evaluate": (_evaluate_arguments, _evaluate),
     "plot": (_plot_arguments, _plot),
+    "render": (_render_arguments, _render),
     "compare": (_compare_arguments, _compare),
     "export": (_export_arguments, _export),
     "theory": (_theory_arguments, _theory),

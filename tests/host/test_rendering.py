@@ -1,0 +1,113 @@
+"""Films of episodes: what a scene holds against states made by hand, the files, and `marlx render`."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import marlx_envs
+import numpy as np
+import pytest
+from marlx_envs.options import UsageError
+from marlx_envs.predator_prey import PredatorPreyState
+from PIL import Image
+
+import marlx
+from marlx.analysis.film import gif, page
+from marlx.analysis.scenes import Entity, Episode, Scene, scene
+from marlx.host import rendering
+from marlx.host.cli import main
+from marlx.host.results import Run
+from marlx.program import Program
+
+
+def two_by_three() -> Scene:
+    """Two steps on 2 rows and 3 columns: agent 1 tries to catch below it, then the prey is gone."""
+    environment = marlx_envs.make("predator_prey", height=2, width=3, n_agents=2, n_stags=1, episode_limit=5)
+    grid = environment.grid  # type: ignore[attr-defined]
+    agents = np.array([[grid.cell(0, 0), grid.cell(1, 2)], [grid.cell(0, 0), grid.cell(1, 1)], [grid.none] * 2])
+    prey = np.array([[grid.cell(1, 0)], [grid.cell(1, 0)], [grid.none]])
+    states = PredatorPreyState(agents, prey, np.arange(3), None)
+    episode = Episode(states, np.array([[5, 2], [5, 5]]), np.array([-2.0, 10.0]))
+    return scene("predator_prey", environment, episode, "two & three")
+
+
+def test_a_scene_of_predator_prey() -> None:
+    found = two_by_three()
+    assert (found.width, found.height, len(found.frames)) == (3, 2, 3)
+    prey, first, second = found.frames[0].entities
+    assert (prey.kind, prey.x, prey.y) == ("stag", 0.5, 1.5)
+    assert (first.label, first.x, first.y, first.marked, first.aim) == ("1", 0.5, 0.5, True, None)
+    assert (second.x, second.y, second.aim) == (2.5, 1.5, (1.8, 1.5))
+    assert [frame.caption.split("   ")[1] for frame in found.frames] == ["return 0", "return -2", "return 8"]
+    assert found.frames[2].entities == []
+
+
+def test_the_files_hold_every_frame() -> None:
+    found = two_by_three()
+    file = io.BytesIO()
+    gif(found, file)
+    image = Image.open(file)
+    assert image.n_frames == 3 and image.width == 400
+    text = page(found)
+    assert "<title>two &amp; three</title>" in text and "http" not in text and "src=" not in text
+    data = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    assert len(data["frames"]) == 3
+    assert data["frames"][0]["entities"][2] == {
+        "kind": "agent", "label": "2", "x": 2.5, "y": 1.5, "radius": 0.36, "health": 1.0, "aim": [1.8, 1.5],
+    }  # fmt: skip
+
+
+def test_a_dead_unit_has_no_hidden_zero() -> None:
+    """Fields that are zero stay in the page where zero says something."""
+    found = two_by_three()
+    found.frames[0].entities[0] = Entity("stag", "", 0.0, 0.0, 0.3, health=0.0)
+    assert '{"kind":"stag","x":0.0,"y":0.0,"radius":0.3,"health":0.0}' in page(found)
+
+
+def test_other_environments_cannot_be_drawn() -> None:
+    with pytest.raises(UsageError, match="matrix_game cannot be drawn; predator_prey and smax can"):
+        scene("matrix_game", None, two_by_three(), "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "environment, options",
+    [
+        ("predator_prey", ("height=3", "width=3", "n_agents=2", "n_stags=1", "episode_limit=6")),
+        ("smax", ("scenario=3m", "episode_limit=5")),
+    ],
+)
+def test_render(environment: str, options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With agents that have not learnt anything, in place of those of a run."""
+    experiment = marlx.configure("vdn", environment, *(f"environment.{x}" for x in options), "agent.hidden_size=4")
+    algorithm = Program(experiment).trainer(experiment.numbers()).algorithm
+    params = jax.jit(lambda key: algorithm.init(key).params)(jax.random.key(0))
+    run = Run(tmp_path, experiment, {"seeds": "0:2", "base_seed": 0})
+    run.__dict__["params"] = jax.tree.map(lambda x: jnp.stack([x, x]), params)
+    monkeypatch.setattr(rendering, "load_run", lambda _: run)
+    name = "episode.gif" if environment == "predator_prey" else "film.html"
+    assert main(("render", "run", "--seed", "1", "--out", str(tmp_path / name))) == 0
+    if environment == "predator_prey":
+        with Image.open(tmp_path / name) as film:
+            assert film.n_frames == 7  # type: ignore[attr-defined]
+    else:
+        text = (tmp_path / name).read_text()
+        assert "vdn on smax, seed 1, greedy episode 0" in text and text.count('"kind":"enemy"') == 3 * 6
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--out", "film.mp4"), "a film must end in .gif or .html, not film.mp4"),
+        (("--seed", "x"), "--seed must be a whole number of at least 0, not 'x'"),
+        ((), "matrix_game cannot be drawn; predator_prey and smax can"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    words: tuple[str, ...], message: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(("render", str(finished), *words)) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and errors.count("\n") == 1
