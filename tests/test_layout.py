@@ -81,6 +81,7 @@ def test_a_declaration_says_what_running_it_gives(call: str, path: Path, monkeyp
     """The literals read from the source are the keywords that Python itself passes when the module runs."""
     passed: list[dict[str, object]] = []
     original = DECLARE[call].__init__
+    runpy.run_path(str(path), run_name=f"{path.stem}_before")  # what it imports is declared elsewhere
 
     def recorder(self: object, **keywords: object) -> None:
         passed.append(keywords)

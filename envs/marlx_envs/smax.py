@@ -19,7 +19,8 @@ from marlx_envs.options import UsageError, choice, flag, number, size, text
 from marlx_envs.smax_battle import Battle
 from marlx_envs.smax_engine import NativeEngine
 from marlx_envs.smax_rules import SHOOT, STOP, statistics
-from marlx_envs.smax_units import N_KINDS, SCENARIOS, Scenario, team_of
+from marlx_envs.smax_special import special
+from marlx_envs.smax_units import JAXMARL_KINDS, SCENARIOS, UNITS, Scenario, kinds, n_kinds, team_of
 
 Entry(
     name="smax",
@@ -57,6 +58,9 @@ class Smax(Environment):
     def __post_init__(self) -> None:
         if self.engine == "jaxmarl":
             jaxmarl.check_version()
+            if special(kinds(self.battle.allies + self.battle.enemies)) is not None:
+                ours = ", ".join(unit.name for unit in UNITS[JAXMARL_KINDS:])
+                raise UsageError(f"environment.engine=jaxmarl does not have {ours}; take native")
         if self.battle.drawn and (self.allies or self.enemies):
             raise UsageError(f"environment.scenario={self.scenario} draws its units; name teams with another scenario")
 
@@ -87,15 +91,17 @@ class Smax(Environment):
         """Static sizes; an episode is won or not."""
         allies, enemies = len(self.battle.allies), len(self.battle.enemies)
         units, n_actions = allies + enemies, SHOOT + enemies
-        normalised = units * (4 + N_KINDS) + allies * n_actions
+        mends = any(UNITS[kind].heals for kind in kinds(self.battle.enemies))  # who is healed can lose more
+        told_apart = n_kinds(kinds(self.battle.allies + self.battle.enemies))
+        normalised = units * (4 + told_apart) + allies * n_actions
         return Spec(
             n_agents=allies,
             n_actions=n_actions,
-            observation_size=(units - 1) * (7 + N_KINDS) + 4 + N_KINDS,
-            state_size=normalised if self.state == "normalised" else units * (6 + N_KINDS),
+            observation_size=(units - 1) * (7 + told_apart) + 4 + told_apart,
+            state_size=normalised if self.state == "normalised" else units * (6 + told_apart),
             episode_limit=self.limit,
             limit_is_terminal=self.limit_is_terminal,
-            return_max=2 * self.reward_scale if self.reward == "jaxmarl" else BEST_RETURN,
+            return_max=None if mends else 2 * self.reward_scale if self.reward == "jaxmarl" else BEST_RETURN,
             can_be_won=True,
         )
 
@@ -148,10 +154,11 @@ class Smax(Environment):
         return self.core.available_actions(state)
 
     def pack(self, state: Battle) -> Battle:
-        """Without what nobody sees; health is whole, at most 160."""
-        return state._replace(
-            units=state.units._replace(health=state.units.health.astype(jnp.uint8)), orders=None, time=None
-        )
+        """Without what nobody sees. The health of jaxmarl's units is whole and at most 160."""
+        health = state.units.health
+        whole = special(self.core.fixed) is None
+        packed = health.astype(jnp.uint8) if whole else health
+        return state._replace(units=state.units._replace(health=packed), orders=None, time=None)
 
     def unpack(self, packed: Battle) -> Battle:
         """With health as a float32 again."""

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from marlx_envs.smax_rules import MAP, SHOOT, STOP, Units, statistics
-from marlx_envs.smax_units import N_KINDS, Kinds
+from marlx_envs.smax_special import Special, special
+from marlx_envs.smax_units import Kinds, n_kinds
 
 NO_ACTION = 255  # of units at the start of an episode
 
@@ -55,11 +56,11 @@ def observe(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
     count = kinds.shape[0]
     sight = statistics(kinds).sight[:n_allies]
     none = jnp.zeros(n_allies)
-    bits = (units.kinds[:, None] == np.arange(N_KINDS)).astype(jnp.float32)
+    bits = (units.kinds[:, None] == np.arange(n_kinds(kinds))).astype(jnp.float32)
     moved_x, moved_y, attack = _latest(battle.actions, n_allies)
     others = _columns([units.health, units.x, units.y, moved_x, moved_y, attack, units.cooldown], bits)
-    own_place = _columns([none, units.x[:n_allies], units.y[:n_allies], *[none] * 4], jnp.zeros((n_allies, N_KINDS)))
-    scale = _columns([none + 1, 1 / sight, 1 / sight, *[none + 1] * 4], jnp.ones((n_allies, N_KINDS)))
+    own_place = _columns([none, units.x[:n_allies], units.y[:n_allies], *[none] * 4], jnp.zeros_like(bits[:n_allies]))
+    scale = _columns([none + 1, 1 / sight, 1 / sight, *[none + 1] * 4], jnp.ones_like(bits[:n_allies]))
     visible = (_squared(units, n_allies) < (sight**2)[:, None]) & units.alive[:n_allies, None] & units.alive
     features = jnp.where(visible[..., None], (others - own_place[:, None]) * scale[:, None], 0)
     allies = _without_diagonal(features[:, :n_allies])
@@ -72,7 +73,7 @@ def observe(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
 def normalised_state(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
     """Global state, float32 [N * (4 + K) + A * (5 + E)]: all units as they see themselves, allies' latest actions."""
     units = seen(battle, kinds)
-    bits = (units.kinds[:, None] == np.arange(N_KINDS)).astype(jnp.float32)
+    bits = (units.kinds[:, None] == np.arange(n_kinds(kinds))).astype(jnp.float32)
     rows = _columns([units.health, units.x / MAP, units.y / MAP, units.cooldown], bits)
     rows = jnp.where(units.alive[:, None], rows, 0)
     n_actions = SHOOT + kinds.shape[0] - n_allies
@@ -83,7 +84,7 @@ def normalised_state(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
 def raw_state(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
     """Global state of jaxmarl, float32 [12 * N]: places in cells, cooldowns in seconds, teams and numbers of kinds."""
     units = seen(battle, kinds)
-    bits = (units.kinds[:, None] == np.arange(N_KINDS)).astype(jnp.float32)
+    bits = (units.kinds[:, None] == np.arange(n_kinds(kinds))).astype(jnp.float32)
     rows = _columns([units.health, units.x, units.y, battle.units.cooldown], bits)
     rows = jnp.where(units.alive[:, None], rows, 0)
     teams = jnp.asarray(np.arange(kinds.shape[0]) >= n_allies, jnp.float32)
@@ -91,12 +92,25 @@ def raw_state(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
 
 
 def available_actions(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
-    """Stopping; moving while alive; attacking live enemies in range. Bool [A 5 + E]."""
+    """Stopping; moving while alive; attacking live enemies in range, or healing allies. Bool [A 5 + E]."""
     units = seen(battle, kinds)
     alive = units.alive[:n_allies, None]
-    near = _squared(units, n_allies)[:, n_allies:] < (statistics(kinds).range[:n_allies] ** 2)[:, None]
+    near = _squared(units, n_allies) < (statistics(kinds).range[:n_allies] ** 2)[:, None]
+    within = near & alive & units.alive
+    attacks, facts = within[:, n_allies:], special(kinds)
+    if facts is not None:
+        attacks &= facts.hits[n_allies:, :n_allies].T
+        attacks |= _healing(within, attacks.shape[1], facts)
     moves = jnp.broadcast_to(alive | (np.arange(SHOOT) == STOP), (n_allies, SHOOT))
-    return jnp.concatenate([moves, near & alive & units.alive[n_allies:]], axis=-1)
+    return jnp.concatenate([moves, attacks], axis=-1)
+
+
+def _healing(within: jax.Array, n_slots: int, facts: Special) -> jax.Array:
+    """Allies that allied healers can name in the slots of enemies, bool [A E]."""
+    n_allies = within.shape[0]
+    heals = facts.heals[:n_allies] > 0
+    pairs = jnp.where(heals[:, None] & ~heals, within[:, :n_allies], False)
+    return jnp.pad(pairs, ((0, 0), (0, max(0, n_slots - n_allies))))[:, :n_slots]
 
 
 def _latest(actions: jax.Array, n_allies: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -106,7 +120,7 @@ def _latest(actions: jax.Array, n_allies: int) -> tuple[jax.Array, jax.Array, ja
     x = (actions == 1).astype(jnp.float32) - (actions == 3)
     y = (actions == 0).astype(jnp.float32) - (actions == 2)
     attacks = (actions >= SHOOT) & (actions != NO_ACTION)
-    return x, y, jnp.where(attacks, actions / np.float32(largest), 0)
+    return x, y, jnp.where(attacks, jnp.minimum(actions / np.float32(largest), 1), 0)
 
 
 def _squared(units: Seen, n_allies: int) -> jax.Array:

@@ -13,6 +13,7 @@ from marlx_envs import sampling, smax_battle, smax_rules, smax_starts
 from marlx_envs.batch_last import batch_last
 from marlx_envs.smax_battle import NO_ACTION, Battle
 from marlx_envs.smax_rules import COOLDOWN_NOISE, NO_TARGET, TICKS, Orders, Units
+from marlx_envs.smax_special import special
 from marlx_envs.smax_units import LETTERS, Kinds, Scenario, kinds
 
 
@@ -57,7 +58,8 @@ class NativeEngine:
 
         def push(drawn: Any, position: jax.Array) -> jax.Array:
             numbers = smax_rules.statistics(fixed if drawn is None else drawn)
-            return smax_rules.push(position, jnp.ones(position.shape[1:], bool), numbers.radius)
+            facts = special(fixed) if drawn is None else None
+            return smax_rules.push(position, jnp.ones(position.shape[1:], bool), numbers.radius, facts)
 
         return batch_last(push)
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from marlx_envs.smax_units import UNITS, Kinds
+from marlx_envs.smax_special import Special, healer_turn, mended, patients, special, splashed
+from marlx_envs.smax_units import JAXMARL_KINDS, UNITS, Kinds
 
 MAP = 32.0  # cells in each direction
 TICKS = 8
@@ -58,7 +59,8 @@ def statistics(kinds: Kinds) -> Statistics:
         values = [np.float32(getattr(unit, field)) for unit in UNITS]
         if isinstance(kinds, np.ndarray):
             return jnp.asarray(np.array(values)[kinds])
-        return sum((jnp.where(kinds == kind, value, 0) for kind, value in enumerate(values)), jnp.float32(0))
+        drawn = enumerate(values[:JAXMARL_KINDS])
+        return sum((jnp.where(kinds == kind, value, 0) for kind, value in drawn), jnp.float32(0))
 
     return Statistics(*(of(field) for field in Statistics._fields))
 
@@ -79,15 +81,20 @@ def step(
     Returns:
         units, orders, actions of all units int32 [N L], enemies' being SHOOT + j to attack ally A - 1 - j.
     """
-    numbers = statistics(kinds)
-    enemy_actions, target = enemy_turn(numbers, units, orders, pick, actions.shape[0])
+    numbers, facts, n_allies = statistics(kinds), special(kinds), actions.shape[0]
+    enemy_actions, target = enemy_turn(numbers, units, orders, pick, n_allies, facts)
     actions = jnp.concatenate([actions, enemy_actions])
-    after = fight(numbers, units, actions, actions.shape[0] - enemy_actions.shape[0], noise)
+    after = fight(numbers, units, actions, n_allies, noise, facts)
     return after, Orders(orders.goal, target), actions
 
 
 def enemy_turn(
-    numbers: Statistics, units: Units, orders: Orders, pick: jax.Array, n_allies: int
+    numbers: Statistics,
+    units: Units,
+    orders: Orders,
+    pick: jax.Array,
+    n_allies: int,
+    facts: Special | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Actions int32 [E L] and targets int32 [E L] of the enemies.
 
@@ -108,6 +115,8 @@ def enemy_turn(
         dx, dy = units.position[0, ally] - x, units.position[1, ally] - y
         squared = dx * dx + dy * dy
         seen = (squared < sight) & alive & (units.health[ally] > 0)
+        if facts is not None:
+            seen &= facts.hits[ally, n_allies:, None]
         shootable = seen & (squared < reach)
         holds = holds | (shootable & (orders.target == slot))
         closer = shootable & (squared < nearest)
@@ -124,8 +133,25 @@ def enemy_turn(
         chosen = seen & (before < wanted) & (upto >= wanted)
         to_x, to_y = jnp.where(chosen, dx, to_x), jnp.where(chosen, dy, to_y)
         before = upto
-    walk = _axis(to_x, to_y)
-    return jnp.where(target == NO_TARGET, walk, SHOOT + target), target
+    actions = jnp.where(target == NO_TARGET, _axis(to_x, to_y), SHOOT + target)
+    if facts is not None:
+        for enemy in np.flatnonzero(facts.heals[n_allies:]):
+            turn = _healer_turn(numbers, units, orders, n_allies + int(enemy), n_allies, facts)
+            actions = actions.at[enemy].set(turn)
+    return actions, target
+
+
+def _healer_turn(
+    numbers: Statistics, units: Units, orders: Orders, healer: int, n_allies: int, facts: Special
+) -> jax.Array:
+    """Action of an enemy that heals, int32 [L]."""
+    reach, sight = numbers.range[healer] ** 2, numbers.sight[healer] ** 2
+    slot, follows, dx, dy = healer_turn(
+        healer, n_allies, units.position, units.health, numbers.health, reach, sight, facts
+    )
+    goal = orders.goal[:, healer - n_allies] - units.position[:, healer]
+    walk = _axis(jnp.where(follows, dx, goal[0]), jnp.where(follows, dy, goal[1]))
+    return jnp.where(slot == NO_TARGET, walk, SHOOT + slot)
 
 
 def _axis(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -136,28 +162,45 @@ def _axis(x: jax.Array, y: jax.Array) -> jax.Array:
     return action
 
 
-def fight(numbers: Statistics, units: Units, actions: jax.Array, n_allies: int, noise: jax.Array) -> Units:
+def fight(
+    numbers: Statistics,
+    units: Units,
+    actions: jax.Array,
+    n_allies: int,
+    noise: jax.Array,
+    facts: Special | None = None,
+) -> Units:
     """The ticks of a step; actions int32 [N L], noise float32 [8 N L]."""
+    ours, theirs = slice(None, n_allies), slice(n_allies, None)
     n_enemies = actions.shape[0] - n_allies
     ally_aims = actions[:n_allies] - SHOOT == np.arange(n_enemies)[:, None, None]  # [E A L]
     enemy_aims = actions[n_allies:] - SHOOT == np.arange(n_allies)[::-1, None, None]  # [A E L]
     velocity = jnp.stack([(actions == 1) * 1.0 - (actions == 3), (actions == 0) * 1.0 - (actions == 2)])
     stride = velocity * numbers.speed * TICK
     reach = numbers.range**2
+    mends = {}
+    if facts is not None:
+        ally_aims &= facts.hits[theirs, ours, None]
+        enemy_aims &= facts.hits[ours, theirs, None]
+        healers = [int(healer) for healer in np.flatnonzero(facts.heals)]
+        mends = {healer: patients(actions[healer] - SHOOT, healer, n_allies, facts) for healer in healers}
 
     def tick(units: Units, noise: jax.Array) -> tuple[Units, None]:
         alive = units.health > 0
         moved = jnp.where(alive, jnp.clip(units.position + stride, 0, MAP), units.position)
         ready = alive & (units.cooldown <= 0)
-        ours, theirs = slice(None, n_allies), slice(n_allies, None)
-        enemy_loss, ally_shots = _volley(units, ready, reach, numbers.damage, ally_aims, ours, theirs)
-        ally_loss, enemy_shots = _volley(units, ready, reach, numbers.damage, enemy_aims, theirs, ours)
+        enemy_loss, ally_shots = _volley(units, ready, reach, numbers.damage, ally_aims, ours, theirs, facts)
+        ally_loss, enemy_shots = _volley(units, ready, reach, numbers.damage, enemy_aims, theirs, ours, facts)
         shots = jnp.concatenate([ally_shots, enemy_shots])
         health = jnp.maximum(units.health - jnp.concatenate([ally_loss, enemy_loss]), 0)
+        if facts is not None:
+            health = jnp.where(facts.bursts[:, None] & shots, 0, health)
+            gain = mended(units.position, alive, mends, reach, facts) * TICK
+            health = jnp.where(health > 0, jnp.minimum(health + gain, numbers.health), 0)
         cooldown = jnp.where(shots, numbers.cooldown + noise, units.cooldown - TICK)
         outside = ((moved <= 0) | (moved >= MAP)).any(axis=0)
         health = jnp.where(outside, 0, health)
-        return Units(push(moved, health > 0, numbers.radius), health, cooldown), None
+        return Units(push(moved, health > 0, numbers.radius, facts), health, cooldown), None
 
     return lax.scan(tick, units, noise)[0]
 
@@ -170,6 +213,7 @@ def _volley(
     aims: jax.Array,
     shooters: slice,
     targets: slice,
+    facts: Special | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Health that each target loses, float32 [targets L], and who shoots, bool [shooters L]; aims has both axes."""
     x, y = units.position
@@ -178,10 +222,15 @@ def _volley(
     dx, dy = there_x - x[shooters], there_y - y[shooters]
     shoots = target_lives & (dx * dx + dy * dy < reach[shooters]) & ready[shooters]
     dealt = jnp.where(shoots, damage[shooters], 0)
-    return jnp.where(aims, dealt, 0).sum(1), shoots
+    loss = jnp.where(aims, dealt, 0).sum(1)
+    if facts is not None:
+        loss += splashed(
+            x[targets], y[targets], there_x, there_y, shoots, damage[shooters], aims, facts, shooters, targets
+        )
+    return loss, shoots
 
 
-def push(position: jax.Array, alive: jax.Array, radius: jax.Array) -> jax.Array:
+def push(position: jax.Array, alive: jax.Array, radius: jax.Array, facts: Special | None = None) -> jax.Array:
     """Positions [2 N L] after live units that overlap have pushed each other apart, each by half of the overlap.
 
     The loop over the pushing unit keeps all pairs from lying in memory, and from being computed twice, once for each
@@ -194,7 +243,10 @@ def push(position: jax.Array, alive: jax.Array, radius: jax.Array) -> jax.Array:
         here_x, here_y, lives, its = (lax.dynamic_index_in_dim(v, unit, 0) for v in (x, y, alive, radius))
         dx, dy = x - here_x, y - here_y
         distance = jnp.sqrt(dx * dx + dy * dy) + 1e-6
-        overlap = jnp.where(alive & lives, jnp.maximum((radius + its) / distance - 1, 0), 0)
+        meets = alive & lives
+        if facts is not None:
+            meets &= jnp.asarray(facts.touches)[unit][:, None]
+        overlap = jnp.where(meets, jnp.maximum((radius + its) / distance - 1, 0), 0)
         return sums[0] + dx * overlap, sums[1] + dy * overlap  # nothing from oneself: the difference is 0
 
     nothing = jnp.zeros_like(x)

@@ -1,7 +1,9 @@
-"""Units and scenarios of SMAX, as jaxmarl 0.2.0 has them, and scenarios that its units allow beyond.
+"""Units and scenarios of SMAX: jaxmarl 0.2.0's, others that its units allow, and three kinds of units of our own.
 
-A unit's kind is its number in `UNITS`. Shields are part of health; nothing regenerates, there is no armour and no
-terrain, and range and sight differ from StarCraft II: a map of the same name is not the same task.
+A unit's kind is its number in `UNITS`. Shields are part of health; nothing regenerates, there is no armour, no damage
+that depends on who is hit, and no terrain, and range and sight differ from StarCraft II: a map of the same name is not
+the same task. The kinds that jaxmarl lacks are simplified after StarCraft II: a colossus burns a disc and climbs
+nothing, a baneling bursts around whom it attacks, a medivac heals without energy and carries nobody.
 """
 
 import re
@@ -25,18 +27,26 @@ class Unit(NamedTuple):
     radius: float
     health: float
     cooldown: float
+    splash: float = 0  # cells around the target in which all others of its team are hit too
+    bursts: bool = False  # dies as it attacks
+    heals: float = 0  # health in a second, of its own team; such a unit attacks nobody
+    flies: bool = False  # pushes only who flies
+    hits_air: bool = True
 
 
 UNITS = (
     Unit("m", "marine", 3.15, 9, 5, 9, 0.375, 45, 0.61),
-    Unit("M", "marauder", 2.25, 10, 6, 10, 0.5625, 125, 1.07),
+    Unit("M", "marauder", 2.25, 10, 6, 10, 0.5625, 125, 1.07, hits_air=False),
     Unit("s", "stalker", 4.13, 13, 6, 10, 0.625, 160, 1.87),
-    Unit("Z", "zealot", 3.15, 8, 2, 9, 0.5, 150, 0.86),
-    Unit("z", "zergling", 4.13, 5, 2, 8, 0.375, 35, 0.5),
+    Unit("Z", "zealot", 3.15, 8, 2, 9, 0.5, 150, 0.86, hits_air=False),
+    Unit("z", "zergling", 4.13, 5, 2, 8, 0.375, 35, 0.5, hits_air=False),
     Unit("h", "hydralisk", 3.15, 12, 5, 9, 0.625, 80, 0.59),
+    Unit("c", "colossus", 3.15, 20, 7, 10, 1.0, 350, 1.07, splash=1.4, hits_air=False),
+    Unit("b", "baneling", 3.5, 20, 2, 8, 0.375, 30, 0.83, splash=2.2, bursts=True, hits_air=False),
+    Unit("v", "medivac", 3.5, 0, 4, 11, 0.75, 150, 1.0, heals=12.6, flies=True),
 )
 LETTERS = "".join(unit.letter for unit in UNITS)
-N_KINDS = len(UNITS)
+JAXMARL_KINDS = 6  # the first so many
 Kinds = Any  # uint8, numbers of kinds; of numpy where they are fixed
 MOST_UNITS = 64  # of a team, so that actions fit a byte
 
@@ -81,9 +91,9 @@ SCENARIOS = {
     "3s5z_vs_3s6z": _fight("3s5Z", "3s6Z", 170),
     "3s_vs_5z": _fight("3s", "5Z", 250),
     "6h_vs_8z": _fight("6h", "8Z", 150),
-    "smacv2_5_units": _drawn(5, LETTERS),
-    "smacv2_10_units": _drawn(10, LETTERS),
-    "smacv2_20_units": _drawn(20, LETTERS),
+    "smacv2_5_units": _drawn(5, LETTERS[:JAXMARL_KINDS]),
+    "smacv2_10_units": _drawn(10, LETTERS[:JAXMARL_KINDS]),
+    "smacv2_20_units": _drawn(20, LETTERS[:JAXMARL_KINDS]),
     # Not in jaxmarl; StarCraft maps whose units exist here.
     "8m_vs_9m": _fight("8m", "9m", 120),
     "3s_vs_3z": _fight("3s", "3Z", 150),
@@ -95,7 +105,19 @@ SCENARIOS = {
     "protoss_5v5_lite": _drawn(5, "sZ", inside=True),
     "terran_5v5_lite": _drawn(5, "mM", inside=True),
     "zerg_5v5_lite": _drawn(5, "zh", inside=True),
+    # With kinds that jaxmarl lacks.
+    "1c3s5z": _fight("1c3s5Z", "1c3s5Z", 180),
+    "2c_vs_64zg": _fight("2c", "64z", 400),
+    "bane_vs_bane": _fight("20z4b", "20z4b", 200),
+    "MMM": _fight("1v2M7m", "1v2M7m", 150),
+    "MMM2": _fight("1v2M7m", "1v3M8m", 180),
 }
+
+
+def n_kinds(kinds: Kinds) -> int:
+    """How many kinds are told apart in observations: jaxmarl's, or all where one of ours is there."""
+    ours = isinstance(kinds, np.ndarray) and bool((kinds >= JAXMARL_KINDS).any())
+    return len(UNITS) if ours else JAXMARL_KINDS
 
 
 def kinds(letters: str) -> np.ndarray:

@@ -106,34 +106,37 @@ def _predator_prey(environment: Any, episode: Episode) -> _Drawn:
 
 
 def _smax(environment: Any, episode: Episode) -> _Drawn:
-    from marlx_envs.smax_rules import MAP, SHOOT, statistics
-    from marlx_envs.smax_units import LETTERS
+    """North is up; lines say what a unit does next: where it goes, whom it shoots or heals."""
+    from marlx_envs.smax_rules import MAP, SHOOT
+    from marlx_envs.smax_units import UNITS
 
-    allies = environment.spec.n_agents
+    allies, states = environment.spec.n_agents, episode.states
+    kinds = np.broadcast_to(environment.core.kinds(states), states.units.health.shape)  # [T+1 L]
+    (xs, ys), healths = np.moveaxis(states.units.position, 1, 0), states.units.health  # [T+1 L]
     moves = ((0, -1), (1, 0), (0, 1), (-1, 0))  # north, east, south, west
     frames = []
-    for t in range(len(episode.actions) + 1):
-        state = type(episode.states)(*(None if part is None else _at(part, t) for part in episode.states))
-        kinds = np.asarray(environment.core.kinds(state))
-        numbers = statistics(kinds)
-        (xs, ys), healths, _ = state.units
-        full, radii = np.asarray(numbers.health), np.asarray(numbers.radius)
+    for t in range(len(healths)):
+        places = [(float(x), MAP - float(y)) for x, y in zip(xs[t], ys[t], strict=True)]
         found = []
-        for unit in np.flatnonzero(np.asarray(healths) > 0):
-            x, y = float(xs[unit]), MAP - float(ys[unit])
+        for unit in map(int, np.flatnonzero(healths[t] > 0)):
+            own, (x, y) = UNITS[int(kinds[t, unit])], places[unit]
+            action = int(states.actions[t + 1, unit]) if t + 1 < len(healths) else -1
             aim = None
-            if unit < allies and t < len(episode.actions):
-                action = int(episode.actions[t, unit])
-                if action >= SHOOT:
-                    target = allies + action - SHOOT
-                    aim = (float(xs[target]), MAP - float(ys[target]))
-                elif action < len(moves):
-                    aim = (x + 1.2 * moves[action][0], y + 1.2 * moves[action][1])
-            kind = "ally" if unit < allies else "enemy"
-            share = float(healths[unit] / full[unit])
-            found.append(Entity(kind, LETTERS[int(kinds[unit])], x, y, 1.4 * float(radii[unit]), share, aim))
+            if SHOOT <= action < SHOOT + len(places):
+                aim = places[_target(action - SHOOT, unit, allies, len(places), own.heals > 0)]
+            elif 0 <= action < len(moves) and unit < allies:
+                aim = (x + 1.2 * moves[action][0], y + 1.2 * moves[action][1])
+            kind, share = "ally" if unit < allies else "enemy", float(healths[t, unit]) / own.health
+            found.append(Entity(kind, own.letter, x, y, 1.4 * own.radius, share, aim))
         frames.append(found)
     return _cut(frames)
+
+
+def _target(slot: int, unit: int, allies: int, units: int, heals: bool) -> int:
+    """The unit that an attack or a healing names; enemies count from the last unit."""
+    if unit < allies:
+        return slot if heals else allies + slot
+    return units - 1 - slot if heals else allies - 1 - slot
 
 
 def _cut(frames: list[list[Entity]], margin: float = 2.0) -> _Drawn:
@@ -153,14 +156,6 @@ def _cut(frames: list[list[Entity]], margin: float = 2.0) -> _Drawn:
         for frame in frames
     ]
     return int(width), int(height), False, moved
-
-
-def _at(part: Any, t: int) -> Any:
-    """One moment of a tree of arrays [T+1 ..]."""
-    if isinstance(part, tuple):
-        fields: list[Any] = [None if x is None else _at(x, t) for x in part]
-        return type(part)(*fields) if hasattr(part, "_fields") else tuple(fields)
-    return part[t]
 
 
 _DRAWN: dict[str, Callable[[Any, Episode], _Drawn]] = {"predator_prey": _predator_prey, "smax": _smax}

@@ -205,6 +205,10 @@ def _render(arguments: argparse.Namespace) -> int:
     seed = None if arguments.seed is None else _whole("--seed", arguments.seed)
     episode = _whole("--episode", arguments.episode)
 
+    from marlx.host import backend
+
+    backend.prepare(1)
+
     from marlx.host.rendering import render
 
     sys.stdout.write(f"{render(arguments.run, arguments.out, seed, episode)}\n")
@@ -267,6 +271,38 @@ def _theory(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.toml", help="algorithms, environments, seeds, [set] and [axes]")
+    parser.add_argument("--out", metavar="DIR", help="directory of the sweep (default: runs/NAME OF FILE)")
+    parser.add_argument("--status", action="store_true", help="say what is done, running and missing; train nothing")
+    parser.add_argument("--launcher", metavar="NAME", help="local or slurm: runs as jobs, by submitit")
+    parser.add_argument(
+        "--resource", metavar="name=value", action="append", default=[], help="of a job, as submitit names it"
+    )
+    parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
+    parser.add_argument("--no-cache", action="store_true", help="compile anew; do not keep compiled programs")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    """Train a grid of algorithms, environments and options; what is done already is kept."""
+    from pathlib import Path
+
+    from marlx.host import backend, launcher
+
+    launcher.check_launcher(arguments.launcher)
+    chunk = None if arguments.chunk is None else _whole("--chunk", arguments.chunk, least=1)
+    resources = launcher.resources(arguments.resource)
+    backend.prepare(backend.cores(), not arguments.no_cache)
+
+    from marlx.host import sweeping
+
+    file = Path(arguments.file)
+    out = Path(arguments.out) if arguments.out is not None else Path("runs") / file.stem
+    settings = {"chunk": chunk, "cache": not arguments.no_cache, "progress": not arguments.quiet}
+    return sweeping.sweep(file, out, arguments.status, arguments.launcher, settings, resources)
+
+
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
@@ -292,6 +328,7 @@ def _whole(option: str, word: str, least: int = 0) -> int:
 _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[Any], int]]] = {
     "train": (_train_arguments, _train),
     "evaluate": (_evaluate_arguments, _evaluate),
+    "sweep": (_sweep_arguments, _sweep),
     "plot": (_plot_arguments, _plot),
     "render": (_render_arguments, _render),
     "compare": (_compare_arguments, _compare),

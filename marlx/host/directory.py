@@ -92,6 +92,16 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process is at work in a run directory."""
+    with suppress(OSError), (path / EVENTS).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def release(path: Path, keep: bool) -> None:
     """Empties a claimed directory in which nothing was trained, and removes it unless it was there before (`keep`)."""
     with suppress(OSError):

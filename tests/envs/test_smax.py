@@ -8,7 +8,7 @@ from marlx_envs import UsageError, make
 from marlx_envs.smax import Smax
 from marlx_envs.smax_battle import Battle
 from marlx_envs.smax_rules import MAP, SHOOT, STOP, Units
-from marlx_envs.smax_units import LETTERS, SCENARIOS
+from marlx_envs.smax_units import JAXMARL_KINDS, LETTERS, SCENARIOS, UNITS
 
 KEY = jax.random.key(5)
 
@@ -102,12 +102,7 @@ def test_a_packed_battle_is_small():
     environment = Smax(scenario="2s3z")
     packed = environment.pack(environment.reset(KEY))
     assert sum(x.nbytes for x in jax.tree.leaves(packed)) == 10 * (8 + 4 + 1 + 1)
-    assert max(unit_health(letter) for letter in LETTERS) < 256
-
-
-def unit_health(letter):
-    environment = Smax(allies=f"1{letter}", enemies="1m")
-    return float(environment.reset(KEY).units.health[0])
+    assert max(unit.health for unit in UNITS[:JAXMARL_KINDS]) < 256
 
 
 def starts(scenario, count=400):
@@ -149,9 +144,9 @@ def test_the_surrounded_team_is_either():
 
 def test_the_normalised_state_shows_latest_actions_of_allies():
     environment = Smax()
-    battle = environment.reset(KEY)
+    battle = jax.jit(environment.reset)(KEY)
     assert not environment.global_state(battle)[60:].any()
-    after, *_ = environment.step(KEY, battle, jnp.array([0, STOP, SHOOT]))
+    after, *_ = jax.jit(environment.step)(KEY, battle, jnp.array([0, STOP, SHOOT]))
     shown = environment.global_state(after)[60:].reshape(3, 8)
     np.testing.assert_array_equal(shown, np.eye(8)[[0, STOP, SHOOT]])
     assert float(jnp.abs(environment.global_state(after)).max()) <= 1
@@ -161,7 +156,8 @@ def test_the_normalised_state_shows_latest_actions_of_allies():
     "options, words",
     [
         ({"scenario": "3mm"}, "unknown value of environment.scenario '3mm'; did you mean '3m'?"),
-        ({"scenario": "2c_vs_64zg"}, "unknown value of environment.scenario '2c_vs_64zg'; did you mean"),
+        ({"scenario": "corridor"}, "unknown value of environment.scenario 'corridor'; valid: 10m_vs_11m, 1c3s5z, "),
+        ({"scenario": "MMM2", "engine": "jaxmarl"}, "environment.engine=jaxmarl does not have colossus, baneling, med"),
         ({"allies": "0m"}, "environment.allies must name at least one unit of each kind, not '0m'"),
         (
             {"enemies": "3x"},

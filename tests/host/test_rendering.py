@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from marlx_envs.options import UsageError
 from marlx_envs.predator_prey import PredatorPreyState
+from marlx_envs.smax_battle import Battle
+from marlx_envs.smax_rules import Units
 from PIL import Image
 
 import marlx
 from marlx.analysis.film import gif, page
-from marlx.analysis.scenes import Entity, Episode, Scene, scene
+from marlx.analysis.scenes import Entity, Episode, Frame, Scene, scene
 from marlx.host import rendering
 from marlx.host.cli import main
 from marlx.host.results import Run
@@ -43,6 +45,28 @@ def test_a_scene_of_predator_prey() -> None:
     assert (second.x, second.y, second.aim) == (2.5, 1.5, (1.8, 1.5))
     assert [frame.caption.split("   ")[1] for frame in found.frames] == ["return 0", "return -2", "return 8"]
     assert found.frames[2].entities == []
+
+
+def battle(health: list[list[float]], actions: list[list[int]]) -> list[Frame]:
+    """Frames of a marine (10, 16) and another unit (12, 16) against two enemies at (20, 6) and (22, 6)."""
+    environment = marlx_envs.make("smax", allies="1m1v", enemies="1m1Z")
+    steps = len(health)
+    places = np.broadcast_to(np.array([[10.0, 12, 20, 22], [16, 16, 6, 6]]), (steps, 2, 4))
+    states = Battle(Units(places, np.array(health), np.zeros((steps, 4))), np.array(actions), None, None, None)
+    return scene("smax", environment, Episode(states, np.zeros((steps - 1, 2), int), np.zeros(steps - 1)), "").frames
+
+
+def test_a_scene_of_smax() -> None:
+    """Left and top are two cells beyond (10, 32 - 16). Action 5 is an ally's first enemy, an enemy's last ally."""
+    whole = [45.0, 150, 45, 75]
+    first, last = battle([whole, [45, 0, 45, 0]], [[255] * 4, [5, 5, 6, 0]])
+    marine, medivac, enemy, zealot = first.entities
+    assert [e.label for e in first.entities] == list("mvmZ")
+    assert [e.kind for e in first.entities] == ["ally", "ally", "enemy", "enemy"]
+    assert (marine.x, marine.y, enemy.x, enemy.y) == (2, 2, 12, 12) and zealot.health == 0.5
+    assert marine.aim == (12, 12) and enemy.aim == (2, 2)
+    assert medivac.aim == (2, 2)  # heals the first of its own
+    assert [e.label for e in last.entities] == ["m", "m"] and last.entities[0].aim is None
 
 
 def test_the_files_hold_every_frame() -> None:

@@ -1,0 +1,129 @@
+"""Cells of a sweep as jobs of a cluster's queue, by submitit; `local` is the same path on this machine.
+
+A job that is preempted or runs out of time is queued again by submitit and goes on from its last checkpoint.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marlx_envs.options import UsageError, unknown
+
+from marlx.host.files import read_toml, write_toml
+from marlx.host.sweep import PLAN, Cell, read_sweep
+
+LAUNCHERS = ("local", "slurm")
+FOLDER, QUEUE = "jobs", "queue.toml"
+_ALIVE = {"PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SUSPENDED", "RESIZING"}
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """The work of one job: a cell of the sweep in a directory. Pickled by submitit."""
+
+    out: str
+    name: str
+    settings: Mapping[str, Any]
+
+    def __call__(self) -> str:
+        """Trains what is left of the cell."""
+        sweep = read_sweep(Path(self.out) / PLAN)
+        cell = next(cell for cell in sweep.cells if cell.name == self.name)
+        return str(sweep.run(cell, Path(self.out), **{**self.settings, "progress": False}).record["status"])
+
+    def checkpoint(self, *_: Any) -> Any:
+        """What submitit queues again when the job is preempted: the same; it goes on from its checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def check_launcher(launcher: str | None) -> None:
+    """Raises `UsageError` on an unknown launcher, or one whose tools are missing."""
+    if launcher is None:
+        return
+    if launcher not in LAUNCHERS:
+        raise unknown("value of --launcher", launcher, LAUNCHERS)
+    if importlib.util.find_spec("submitit") is None:
+        raise UsageError("submitit is not installed; install marlx[cluster], or leave --launcher out")
+
+
+def submit(
+    out: Path, cells: Sequence[Cell], launcher: str, settings: Mapping[str, Any], resources: Mapping[str, Any]
+) -> list[Any]:
+    """Queues a job for each cell; returns submitit's jobs.
+
+    Args:
+        resources: parameters of submitit's executor, such as timeout_min, slurm_partition, gpus_per_node.
+
+    Raises:
+        UsageError: no queue there, or a parameter it does not know.
+    """
+    submitit = _submitit()
+    with _refusals():
+        executor = submitit.AutoExecutor(folder=str(out.absolute() / FOLDER), cluster=launcher)
+        executor.update_parameters(name=f"marlx-{out.name}", **{"timeout_min": 60, **resources})
+        with executor.batch():
+            jobs = [executor.submit(CellJob(str(out.absolute()), cell.name, dict(settings))) for cell in cells]
+    queue = _queue(out) | {cell.name: [launcher, str(job.job_id)] for cell, job in zip(cells, jobs, strict=True)}
+    write_toml(out / FOLDER / QUEUE, queue)
+    return jobs
+
+
+def is_queued(out: Path, cell: Cell) -> bool:
+    """Whether a job for a cell waits or runs."""
+    launcher, number = _queue(out).get(cell.name, (None, None))
+    if launcher == "slurm" and importlib.util.find_spec("submitit") is not None:
+        submitit = _submitit()
+        with suppress(Exception):  # whatever a queue that is not there raises
+            return str(submitit.SlurmJob(out.absolute() / FOLDER, number).state).split()[0] in _ALIVE
+    if launcher == "local":
+        with suppress(OSError, ValueError):
+            os.kill(int(str(number)), 0)  # submitit's local job ids are process ids
+            return True
+    return False
+
+
+def resources(words: Sequence[str]) -> dict[str, Any]:
+    """Parameters of submitit from name=value; values are numbers where they look like it. Raises `UsageError`."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--resource needs name=value, not {word!r}")
+        found[name] = int(value) if value.isdigit() else value
+    return found
+
+
+def _submitit() -> Any:
+    """The module, kept from setting up the logging of this process (its jobs still do so for theirs)."""
+    before = os.environ.get("SUBMITIT_LOG_LEVEL")
+    os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
+    try:
+        import submitit
+    finally:
+        if before is None:
+            del os.environ["SUBMITIT_LOG_LEVEL"]
+        else:
+            os.environ["SUBMITIT_LOG_LEVEL"] = before
+    return submitit
+
+
+def _queue(out: Path) -> dict[str, Any]:
+    path = out / FOLDER / QUEUE
+    return read_toml(path) if path.is_file() else {}
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turns what submitit raises into one line."""
+    try:
+        yield
+    except NameError as error:  # a parameter that it does not know
+        raise UsageError(f"submitit: {' '.join(str(error).split())[:160]}") from error
+    except (RuntimeError, OSError) as error:
+        raise UsageError(f"the queue refuses: {' '.join(str(error).split())[:160]}") from error

@@ -1,0 +1,234 @@
+"""Sweeps: algorithms x environments x values of options, from a TOML file, each run in a directory of its own.
+
+Values of traced numbers are an axis of one run and share its compiled program; whatever changes the program (a name, a
+size) makes a further run. Going on with a sweep does only what is missing.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marlx_envs.options import UsageError, check, shown, unknown
+
+from marlx.experiment import SECTIONS, Experiment, configure
+from marlx.host import directory, seed_ids
+from marlx.host.files import read_toml, write_toml, write_whole
+from marlx.host.results import Run, difference, load_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLAN, RESULTS = "sweep.toml", "results.parquet"
+FIELDS = ("algorithm", "environment", "seeds", "base_seed", "set", "axes")
+MOST_CELLS, MOST_BYTES = 10_000, 1_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep: one compiled program."""
+
+    name: str  # of its directory
+    experiment: Experiment
+    coordinates: Mapping[str, Any]  # algorithm, environment, and options that change the program
+    grid: Mapping[str, list[Any]]  # traced numbers, an axis of the run
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep file says."""
+
+    cells: list[Cell]
+    seeds: list[int]
+    base_seed: int
+    plan: dict[str, Any] = field(repr=False)  # the file, as it was read
+
+    def run(self, cell: Cell, out: Path, **settings: Any) -> Run:
+        """Trains a cell, or what is left of it."""
+        from marlx.host.runs import train
+
+        return train(
+            cell.experiment, self.seeds, out=out / cell.name, resume=True, base_seed=self.base_seed, grid=cell.grid,
+            **settings,
+        )  # fmt: skip
+
+
+def read_sweep(path: Path) -> Sweep:
+    """A sweep from its file. Raises `UsageError` for any mistake in it."""
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise UsageError(f"{path} is too large for a sweep file; at most {MOST_BYTES:,} bytes")
+    try:
+        return _sweep(read_toml(path))
+    except UsageError as error:
+        raise error if str(path) in str(error) else UsageError(f"{path}: {error}") from error
+
+
+def prepare(sweep: Sweep, out: Path) -> None:
+    """Makes the directory of a sweep, or checks that it holds this one.
+
+    Raises:
+        UsageError: it holds another sweep, or anything else.
+    """
+    plan = out / PLAN
+    if not plan.exists():
+        directory.claim(out, "sweep")
+        write_toml(plan, sweep.plan)
+    elif read_toml(plan) != sweep.plan:
+        raise UsageError(f"{out} holds another sweep (see {plan}); choose another --out")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a cell has come."""
+
+    cell: Cell
+    status: str  # missing, running, stopped, finished, other
+    share: float  # of its steps
+    dead: int = 0  # seeds
+
+
+def states(sweep: Sweep, out: Path) -> Iterator[State]:
+    """The state of every cell on disk."""
+    for cell in sweep.cells:
+        path = out / cell.name
+        if not directory.holds_run(path):
+            yield State(cell, "running" if directory.is_held(path) else "missing", 0.0)
+            continue
+        run = load_run(path)
+        lanes = run.lanes
+        if difference(run, type(lanes)(cell.experiment, sweep.seeds, cell.grid), sweep.base_seed):
+            yield State(cell, "other", 0.0)
+            continue
+        written = run.tidy()
+        total = cell.experiment.training["total_steps"] * len(lanes)
+        lane = [name for name in written.columns if name not in ("env_steps", "name", "value")]
+        done = written.groupby(lane)["env_steps"].max().sum() if len(written) else 0
+        status = "finished" if run.finished else "running" if directory.is_held(path) else "stopped"
+        yield State(cell, status, 1.0 if run.finished else min(done / total, 0.99), len(run.record["dead"]))
+
+
+def results(sweep: Sweep, out: Path) -> "pd.DataFrame":
+    """All evaluations of all cells: every coordinate, seed, env_steps, then a column for each metric."""
+    import pandas as pd
+
+    tables = []
+    for cell in sweep.cells:
+        if directory.holds_run(out / cell.name):
+            table = load_run(out / cell.name).metrics()
+            for place, (name, value) in enumerate(cell.coordinates.items()):
+                table.insert(place, name, str(value) if isinstance(value, list | dict) else value)
+            tables.append(table)
+    if not tables:
+        raise UsageError(f"{out} holds no run of the sweep yet")
+    return pd.concat(tables, ignore_index=True)
+
+
+def write_results(sweep: Sweep, out: Path) -> Path:
+    """`results` as a file beside the runs. Raises `DiskError`."""
+    table = results(sweep, out)
+    write_whole(out / RESULTS, lambda file: table.to_parquet(file, index=False))
+    return out / RESULTS
+
+
+def _sweep(values: Mapping[str, Any]) -> Sweep:
+    for name in values:
+        if name not in FIELDS:
+            raise unknown("field of a sweep", name, FIELDS)
+    for name in ("algorithm", "environment", "seeds"):
+        if name not in values:
+            raise UsageError(f"a sweep needs the field {name}")
+    names = {name: _names(name, values[name]) for name in ("algorithm", "environment")}
+    fixed, axes = (_flat(values.get(name, {}), name) for name in ("set", "axes"))
+    both = set(fixed) & set(axes)
+    if both:
+        raise UsageError(f"{min(both)} is in [set] and in [axes]")
+    values_of = {name: _values(name, found) for name, found in axes.items()}
+    seeds, base_seed = seed_ids.seed_ids(values["seeds"]), values.get("base_seed", 0)
+    cells = list(_cells(names["algorithm"], names["environment"], fixed, values_of))
+    return Sweep(cells, seeds, base_seed, dict(values))
+
+
+def _cells(
+    algorithms: Sequence[str], environments: Sequence[str], fixed: Mapping[str, Any], axes: Mapping[str, list[Any]]
+) -> Iterator[Cell]:
+    """A cell for every program; numbers are an axis of each."""
+    for algorithm, environment in itertools.product(algorithms, environments):
+        numeric = _numbers(configure(algorithm, environment, fixed), axes)
+        static = {name: values for name, values in axes.items() if name not in numeric}
+        count = math.prod(map(len, static.values()))
+        if count > MOST_CELLS:
+            raise UsageError(f"the sweep has {count:,} programs; at most {MOST_CELLS:,}")
+        for values in itertools.product(*static.values()):
+            chosen = dict(zip(static, values, strict=True))
+            experiment = configure(algorithm, environment, {**fixed, **chosen})
+            for name, numbers in numeric.items():
+                section, _, option = name.partition(".")
+                for number in numbers:
+                    check(experiment.options(section)[option], number, name)
+            words = [algorithm, environment, *(f"{name.partition('.')[2]}={value}" for name, value in chosen.items())]
+            coordinates = {"algorithm": algorithm, "environment": environment, **chosen}
+            yield Cell(re.sub(r"[^\w.=+-]+", "_", "-".join(words))[:120], experiment, coordinates, numeric)
+
+
+def _numbers(experiment: Experiment, axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """The axes that are traced numbers. Raises `UsageError` for a name that is no field at all."""
+    found = {}
+    for name, values in axes.items():
+        section, _, option = name.partition(".")
+        if section not in SECTIONS:
+            raise unknown("section", section, SECTIONS)
+        options = experiment.options(section)
+        if option in options and options[option].kind == "number":
+            found[name] = values
+    return found
+
+
+def _names(name: str, value: Any) -> list[str]:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise UsageError(f"{name} must be a name or a list of names, not {shown(value)}")
+    if len(set(words)) < len(words):
+        raise UsageError(f"{name} has a name twice: {shown(words)}")
+    return words
+
+
+def _flat(table: Any, where: str) -> dict[str, Any]:
+    """{"section.name": value} of a table that writes it so, or as a table of sections."""
+    if not isinstance(table, Mapping):
+        raise UsageError(f"[{where}] must be a table, not {shown(table)}")
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in SECTIONS and isinstance(value, Mapping):
+            found |= {f"{name}.{option}": x for option, x in value.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """The values of an axis: a list, or a range {from, to, count} with scale = "linear" or "log"."""
+    if isinstance(value, list) and value:
+        return value
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{name} needs a list of values or a range {{from, to, count}}, not {shown(value)}")
+    for key in value:
+        if key not in ("from", "to", "count", "scale"):
+            raise unknown(f"field of the range of {name}", key, ("from", "to", "count", "scale"))
+    try:
+        first, last, count = float(value["from"]), float(value["to"]), int(value["count"])
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"the range of {name} needs numbers from, to and count") from None
+    scale = value.get("scale", "linear")
+    if scale not in ("linear", "log"):
+        raise unknown(f"scale of the range of {name}", scale, ("linear", "log"))
+    if not 2 <= count <= MOST_CELLS or not (math.isfinite(first) and math.isfinite(last)) or first == last:
+        raise UsageError(f"the range of {name} needs two different ends and a count from 2 to {MOST_CELLS:,}")
+    if scale == "log" and min(first, last) <= 0:
+        raise UsageError(f"the range of {name} is logarithmic, so both its ends must be above 0")
+    steps = [i / (count - 1) for i in range(count)]
+    if scale == "log":
+        return [first * (last / first) ** step for step in steps[:-1]] + [last]
+    return [first + (last - first) * step for step in steps[:-1]] + [last]
