@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from marlx.algorithms import ALGORITHMS, Method
     from marlx.experiment import Experiment, configure
     from marlx.host.results import Run
-    from marlx.host.shares import load_run
     from marlx.host.runs import train
+    from marlx.host.shares import load_run
     from marlx.program import make_train
 
 __version__ = "0.1.0"

@@ -234,6 +234,28 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _render_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--out", metavar="FILE", help="film: .gif or .html (default: RUN/episode.gif)")
+    parser.add_argument("--seed", metavar="ID", help="whose agents play (default: the first seed's)")
+    parser.add_argument("--episode", metavar="N", default="0", help="which episode; each begins anew (default 0)")
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    """Film a greedy episode of predator-prey or SMAX: an animated GIF, or a page with a slider."""
+    seed = None if arguments.seed is None else _whole("--seed", arguments.seed)
+    episode = _whole("--episode", arguments.episode)
+
+    from marlx.host import backend
+
+    backend.prepare(1)
+
+    from marlx.host.rendering import render
+
+    sys.stdout.write(f"{render(arguments.run, arguments.out, seed, episode)}\n")
+    return 0
+
+
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
     parser.add_argument("--out", metavar="DIR", help="a new or empty folder (default: RUN/exported)")
@@ -322,28 +344,6 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return sweeping.sweep(file, out, arguments.status, arguments.launcher, settings, resources)
 
 
-def _render_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument("--out", metavar="FILE", help="picture: .gif (default: episode.gif in the run)")
-    parser.add_argument("--seed", metavar="ID", help="whose policy plays (default: the first seed's)")
-    parser.add_argument("--episode", metavar="N", default="0", help="number of the episode (default: 0)")
-
-
-def _render(arguments: argparse.Namespace) -> int:
-    """Draw a greedy episode of a run as a moving picture."""
-    seed = None if arguments.seed is None else _whole("--seed", arguments.seed)
-    episode = _whole("--episode", arguments.episode)
-
-    from marlx.host import backend
-
-    backend.prepare(1)
-
-    from marlx.host.rendering import render
-
-    sys.stdout.write(f"{render(arguments.run, arguments.out, seed, episode)}\n")
-    return 0
-
-
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
@@ -371,9 +371,9 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "evaluate": (_evaluate_arguments, _evaluate),
     "sweep": (_sweep_arguments, _sweep),
     "plot": (_plot_arguments, _plot),
+    "render": (_render_arguments, _render),
     "compare": (_compare_arguments, _compare),
     "export": (_export_arguments, _export),
     "theory": (_theory_arguments, _theory),
-    "render": (_render_arguments, _render),
     "list": (_list_arguments, _list),
 }
