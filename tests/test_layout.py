@@ -129,7 +129,7 @@ def test_constraints_pin_versions_and_nothing_else() -> None:
 def test_constraints_pin_what_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    asked = project["dependencies"] + extras["smax"] + extras["wandb"] + extras["dev"]
+    asked = project["dependencies"] + extras["smax"] + extras["tensorboard"] + extras["wandb"] + extras["dev"]
     names = {re.split(r"[^\w-]", requirement)[0] for requirement in asked} - {"marlx"}
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert names <= {pin.partition("==")[0].replace("_", "-").lower() for pin in pins}

@@ -72,11 +72,14 @@ def stability_map(family: Family, found: Mapping[str, npt.NDArray[np.int8]], dat
         axes.plot(12, 7.9, marker="o", color="black", markeredgecolor="white", markersize=5, clip_on=False)
     for axes in grid.flat[len(found) :]:
         axes.set_visible(False)
-    figure.supxlabel("punishment: what one agent alone at A costs", fontsize=9, color=_INK)
-    figure.supylabel("payoff of the safe cell (C, C)", fontsize=9, color=_INK)
+    for axes in grid[-1]:
+        axes.set_xlabel("punishment at (A, other)", fontsize=8, color=_INK)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("payoff at (C, C)", fontsize=8, color=_INK)
     figure.suptitle(
-        f"Ideal learners on a payoff of 8 at (A, A); {data}. Dot: the payoff resq79", fontsize=9, color=_INK
-    )
+        f"Stable points of ideal learners where (A, A) pays 8; {data}. Dot: the payoff resq79",
+        fontsize=9, color=_INK, x=0.01, ha="left",
+    )  # fmt: skip
     patches = [Patch(color=colour, label=words) for colour, words in COLOURS.values()]
     figure.legend(handles=patches, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure

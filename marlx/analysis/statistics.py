@@ -59,7 +59,7 @@ def interval(
     for index, pattern in enumerate(patterns.T):
         mine = np.flatnonzero(members.reshape(-1) == index)
         if pattern.any():
-            means[:, mine] = _resampled(columns[pattern][:, mine], labels[pattern], resamples, seed)
+            means[:, mine] = resampled_iqm(columns[pattern][:, mine], labels[pattern], resamples, seed)
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     used = finite.sum(axis=0)
@@ -67,7 +67,7 @@ def interval(
     return Interval(*(np.reshape(x, shape)[()] for x in found))
 
 
-def _resampled(columns: Floats, labels: npt.NDArray[np.int64], resamples: int, seed: int) -> Floats:
+def resampled_iqm(columns: Floats, labels: npt.NDArray[np.int64], resamples: int, seed: int) -> Floats:
     """Interquartile means [resamples K] of finite columns [S K] with the seeds drawn anew within each label.
 
     A draw is how often each seed occurs in it. On sorted values, its trimmed mean is a weighted sum whose weights
@@ -80,7 +80,7 @@ def _resampled(columns: Floats, labels: npt.NDArray[np.int64], resamples: int, s
     block = max(1, _BLOCK // len(columns))
     found = []
     for start in range(0, resamples, block):
-        counts = _counts(generator, labels, min(block, resamples - start))
+        counts = counts_of_draws(generator, labels, min(block, resamples - start))
         if one_stratum:  # seeds are exchangeable: counts by rank are distributed as counts by seed
             found.append(_weights(counts) @ ranked)
         else:
@@ -89,7 +89,7 @@ def _resampled(columns: Floats, labels: npt.NDArray[np.int64], resamples: int, s
     return np.concatenate(found)
 
 
-def _counts(generator: np.random.Generator, labels: npt.NDArray[np.int64], draws: int) -> npt.NDArray[np.int64]:
+def counts_of_draws(generator: np.random.Generator, labels: npt.NDArray[np.int64], draws: int) -> npt.NDArray[np.int64]:
     """How often each seed is drawn [draws S], with replacement within its label."""
     counts = np.zeros((draws, len(labels)), np.int64)
     for label in np.unique(labels):

@@ -51,6 +51,7 @@ def _dispatch(arguments: list[str]) -> int:
         found, rest = parser.parse_known_intermixed_args(arguments[1:])
         if rest:
             _refuse(parser, rest[0])
+        found.given = arguments[1:]
         return command(found)
     parser = _Parser(
         prog="marlx",
@@ -94,6 +95,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-seed", metavar="N", default="0", help="what all seeds derive from (default 0)")
     parser.add_argument("--resume", action="store_true", help="if DIR holds this run: go on with it")
     parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
+    parser.add_argument("--tensorboard", action="store_true", help="means over seeds as files of TensorBoard too")
     parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
     parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
     parser.add_argument(
@@ -103,6 +105,13 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split-rows", action="store_true", help="spare devices share each seed's batches (equal up to rounding)"
     )
+    parser.add_argument("--processes", metavar="N", help="train in N processes of this host, a share of the seeds each")
+    parser.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,K/N",
+        help="this is one of several processes, as JAX finds out or as given",
+    )
+    parser.add_argument("--share", metavar="K/N", help="train only share K of N; it is written to DIR/part-K-of-N")
     parser.add_argument("--no-cache", action="store_true", help="compile anew; do not keep compiled programs")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -128,8 +137,12 @@ def _train(arguments: argparse.Namespace) -> int:
     if replay not in (None, "yes", "no"):
         raise unknown("value of --checkpoint-replay", replay, ("yes", "no"))
     tracking.check_mode(arguments.wandb)
+    tracking.check_tensorboard(arguments.tensorboard)
     if arguments.resume and arguments.out is None:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
+    if arguments.processes is not None:
+        return _in_processes(arguments, len(seeds))
+    seeds, out = _my_share(arguments, seeds)
 
     from marlx.host import backend
 
@@ -143,10 +156,11 @@ def _train(arguments: argparse.Namespace) -> int:
     run = train(
         experiment,
         seeds,
-        out=arguments.out,
+        out=out,
         resume=arguments.resume,
         base_seed=base_seed,
         wandb=arguments.wandb,
+        tensorboard=arguments.tensorboard,
         progress=not arguments.quiet,
         cache=not arguments.no_cache,
         split_rows=arguments.split_rows,
@@ -155,6 +169,36 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     show_run(run)
     return 0
+
+
+def _my_share(arguments: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any]:
+    """The seeds of this process, and where it writes."""
+    from marlx.host import shares
+
+    if arguments.share is None and arguments.distributed is None:
+        return seeds, arguments.out
+    if arguments.out is None:
+        raise UsageError("several processes need --out, the directory that they share")
+    index, count = (
+        shares.parse(arguments.share) if arguments.share is not None else shares.distributed(arguments.distributed)
+    )
+    return shares.split(seeds, index, count), shares.part(arguments.out, index, count)
+
+
+def _in_processes(arguments: argparse.Namespace, seeds: int) -> int:
+    """Starts the processes of --processes, each with a device of its own where there are several."""
+    from pathlib import Path
+
+    from marlx.host import shares
+
+    count = _whole("--processes", arguments.processes, least=1)
+    if arguments.out is None or count > seeds:
+        raise UsageError("--processes needs --out, and at least as many seeds as processes")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    words, position = list(arguments.given), arguments.given.index("--processes")
+    return shares.run_here(
+        count, words[:position] + words[position + 2 :], "CUDA_VISIBLE_DEVICES" if gpus > 1 else None
+    )
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +211,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     episodes = None if arguments.episodes is None else _whole("--episodes", arguments.episodes, least=1)
 
     from marlx.host import backend
-    from marlx.host.results import load_run
+    from marlx.host.shares import load_run
     from marlx.host.summary import show_evaluation
 
     backend.prepare(backend.cores())
@@ -192,13 +236,13 @@ def _plot(arguments: argparse.Namespace) -> int:
 
 def _render_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument("--out", metavar="FILE", help="picture: .gif (default: episode.gif in the run)")
-    parser.add_argument("--seed", metavar="ID", help="whose policy plays (default: the first seed's)")
-    parser.add_argument("--episode", metavar="N", default="0", help="number of the episode (default: 0)")
+    parser.add_argument("--out", metavar="FILE", help="film: .gif or .html (default: RUN/episode.gif)")
+    parser.add_argument("--seed", metavar="ID", help="whose agents play (default: the first seed's)")
+    parser.add_argument("--episode", metavar="N", default="0", help="which episode; each begins anew (default 0)")
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    """Draw a greedy episode of a run as a moving picture."""
+    """Film a greedy episode of predator-prey or SMAX: an animated GIF, or a page with a slider."""
     seed = None if arguments.seed is None else _whole("--seed", arguments.seed)
     episode = _whole("--episode", arguments.episode)
 
@@ -209,6 +253,33 @@ def _render(arguments: argparse.Namespace) -> int:
     from marlx.host.rendering import render
 
     sys.stdout.write(f"{render(arguments.run, arguments.out, seed, episode)}\n")
+    return 0
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--out", metavar="DIR", help="a new or empty folder (default: RUN/exported)")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    """Write trained agents for use elsewhere: safetensors, and a file of Python that needs numpy only."""
+    from marlx.host.exporting import export
+
+    sys.stdout.write(f"{export(arguments.run, arguments.out)}\n")
+    return 0
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories; the first is held against the others")
+    parser.add_argument("--metric", metavar="NAME", default="evaluation_return", help="default: evaluation_return")
+    parser.add_argument("--json", metavar="FILE", help="also write every evaluation in the form of marl-eval")
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Compare runs: means with intervals, probability of improvement, and which differences are clear."""
+    from marlx.host.comparing import compare
+
+    compare(arguments.runs, arguments.metric, arguments.json)
     return 0
 
 
@@ -301,6 +372,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[
     "sweep": (_sweep_arguments, _sweep),
     "plot": (_plot_arguments, _plot),
     "render": (_render_arguments, _render),
+    "compare": (_compare_arguments, _compare),
+    "export": (_export_arguments, _export),
     "theory": (_theory_arguments, _theory),
     "list": (_list_arguments, _list),
 }

@@ -107,7 +107,7 @@ def release(path: Path, keep: bool) -> None:
     with suppress(OSError):
         for name in (EXPERIMENT, RECORD, EVENTS):
             (path / name).unlink(missing_ok=True)
-        for name in (PARTS, PARAMETER_PARTS, CHECKPOINTS, "wandb"):
+        for name in (PARTS, PARAMETER_PARTS, CHECKPOINTS, "wandb", "tensorboard"):
             shutil.rmtree(path / name, ignore_errors=True)
         if not keep:
             path.rmdir()

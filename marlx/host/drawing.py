@@ -13,7 +13,8 @@ from marlx.analysis.plots import Curve, learning_curves
 from marlx.analysis.statistics import interval
 from marlx.host import directory
 from marlx.host.files import write_whole
-from marlx.host.results import Run, load_run
+from marlx.host.results import Run
+from marlx.host.shares import load_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,8 +33,7 @@ def draw_runs(paths: Sequence[str], out: str | None, metric: str) -> Path:
     """
     runs = [load_run(path) for path in paths]
     path = picture_path(out if out is not None else _default(runs))
-    labels = _labels(runs)
-    curves = [curve(run, metric, label) for run, label in zip(runs, labels, strict=True)]
+    curves = [curve(run, metric, label) for run, label in zip(runs, labels(runs), strict=True)]
     figure = learning_curves(curves, metric, _title(runs), _best(runs) if metric == "evaluation_return" else None)
     save_figure(figure, path)
     return path
@@ -75,14 +75,14 @@ def _default(runs: Sequence[Run]) -> Path:
     return runs[0].path / "learning_curve.png" if len(runs) == 1 else Path("learning_curve.png")
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[Run]) -> list[str]:
     """The shortest of algorithm, algorithm on environment, and path that tells all runs apart."""
     algorithms = [run.experiment.algorithm_name for run in runs]
     places = [f"{run.experiment.algorithm_name} on {run.experiment.environment_name}" for run in runs]
-    for labels in (algorithms, places, [run.path.name for run in runs]):
-        one_environment = labels is not algorithms or len({run.experiment.environment_name for run in runs}) == 1
-        if one_environment and len(set(labels)) == len(runs):
-            return labels
+    for names in (algorithms, places, [run.path.name for run in runs]):
+        one_environment = names is not algorithms or len({run.experiment.environment_name for run in runs}) == 1
+        if one_environment and len(set(names)) == len(runs):
+            return names
     return [str(run.path) for run in runs]
 
 

@@ -28,7 +28,7 @@ from marlx.host.loop import Position, advance
 from marlx.host.metrics import Recorder
 from marlx.host.progress import Reporter
 from marlx.host.signals import Interrupted, StopRequest
-from marlx.host.tracking import Tracker
+from marlx.host.tracking import Tracker, trackers
 from marlx.program import Program
 
 CHECKPOINT_SECONDS = 120.0
@@ -45,6 +45,7 @@ class Settings:
     checkpoint_interval: int | None = None  # environment steps of a seed; None: by the clock
     checkpoint_replay: bool | None = None  # None: where it is small
     wandb: str | None = None
+    tensorboard: bool = False
     progress: bool = True
 
 
@@ -75,7 +76,7 @@ class Job:
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.keeper: Checkpoints | None = None
-        self.tracker: Tracker | None = None
+        self.trackers: list[Tracker] = []
         self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
 
     def run(self) -> dict[str, Any]:
@@ -91,17 +92,16 @@ class Job:
                 self.size = max(self.size, count)  # a saved chunk stays whole
                 self.fleet = self._seats(0, self.size)
                 self.ledger.open(self.fleet, len(self.plan.evaluations))
-                if self.settings.wandb:
-                    config = {**self.lanes.experiment.to_dict(), "seeds": len(self.lanes)}
-                    self.tracker = Tracker(self.settings.wandb, self.path, config)
+                config = {**self.lanes.experiment.to_dict(), "seeds": len(self.lanes)}
+                self.trackers = trackers(self.settings.wandb, self.settings.tensorboard, self.path, config)
                 self._compile()
                 self._train(saved)
         except BaseException:
-            if self.tracker:
-                self.tracker.finish(1)
+            for tracker in self.trackers:
+                tracker.finish(1)
             raise
-        if self.tracker:
-            self.tracker.finish(0)
+        for tracker in self.trackers:
+            tracker.finish(0)
         return self.ledger.record
 
     def _found(self) -> Saved | None:
@@ -216,12 +216,12 @@ class Job:
         for line in self.ledger.bury(columns, steps, causes):
             self._tell(line)
         names = [name for name in ("evaluation_return", "training_return") if name in record]
-        means = {name: float(iqm(record[name])) for name in (record if self.tracker else names)}
+        means = {name: float(iqm(record[name])) for name in (record if self.trackers else names)}
         env_steps = float(np.mean(record["env_steps"]))
         self.report.evaluated(names[0], means[names[0]])
         self.ledger.note(f"evaluation at {env_steps:,.0f} steps: {names[0]} {means[names[0]]:.6g}")
-        if self.tracker:
-            self.tracker.log({**means, "env_steps": env_steps})
+        for tracker in self.trackers:
+            tracker.log({**means, "env_steps": env_steps})
 
     def _due(self, position: Position, every: int | None) -> bool:
         """Whether it is time for a checkpoint."""

@@ -1,88 +1,96 @@
-"""`marlx render`: a greedy episode of a trained run as a moving picture."""
+"""`marlx render`: a greedy episode of a trained run as an animated GIF or a page of HTML."""
 
-import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from marlx_envs.options import UsageError, shown
-from marlx_envs.smax import Smax
+from marlx_envs.options import UsageError
 
-from marlx.engine.rollout import Team
+from marlx.analysis.scenes import Episode, check_drawn, scene
+from marlx.engine.rollout import Rollout
+from marlx.experiment import Experiment
 from marlx.host import directory
 from marlx.host.files import write_whole
+<<<<<<< HEAD
+from marlx.host.results import Run
+from marlx.host.shares import load_run
+||||||| 01eaa20
 from marlx.host.results import Run, load_run
+=======
+from marlx.host.results import load_run
+>>>>>>> 5ad0170c3c8943831f871ca9dddba73e900d80c5
 from marlx.program import Program
+from marlx.types import Params
 
-FRAME_MILLISECONDS = 250  # half the half second that a step is
+FORMATS = (".gif", ".html")
 
 
-def render(run_path: str, out: str | None, seed: int | None, episode: int) -> Path:
-    """Draws an episode of one seed to a GIF; returns where it lies.
+def render(path: str, out: str | None, seed: int | None, number: int) -> Path:
+    """Plays one greedy episode with the parameters of a run and draws it; returns where the film lies.
 
     Args:
-        out: None writes episode.gif beside the run's metrics.
-        seed: id of the seed; None takes the run's first.
-        episode: number of the episode; names its random stream.
+        out: a .gif or .html file; None writes episode.gif into the run.
+        seed: id of the seed whose agents play; None takes the first.
+        number: which episode; each has a beginning of its own.
 
     Raises:
-        UsageError: an environment that cannot be drawn, no such run or seed, or a disk that refuses.
+        UsageError: no run, no such seed, an environment that cannot be drawn, another kind of file.
     """
-    run = load_run(run_path)
-    path = directory.locate(out) if out is not None else run.path / "episode.gif"
-    if path.suffix.lower() != ".gif" or os.path.isdir(path):
-        raise UsageError(f"a moving picture must be a file that ends in .gif, not {path.name}")
-    if run.experiment.environment_name != "smax":
-        raise UsageError(f"only battles of smax are drawn, not {run.experiment.environment_name}")
+    run = load_run(path)
+    where = directory.locate(out) if out is not None else run.path / "episode.gif"
+    if where.suffix.lower() not in FORMATS:
+        raise UsageError(f"a film must end in .gif or .html, not {where.name}")
+    check_drawn(run.experiment.environment_name)
+    if run.record.get("grid"):
+        raise UsageError(f"{run.path} is a grid over {', '.join(run.record['grid'])}; render runs of one setting each")
     if seed is not None and seed not in run.seeds:
-        raise UsageError(f"{run.path} has no seed {shown(seed)}; its seeds: {run.record['seeds']}")
-    images = _episode(run, 0 if seed is None else run.seeds.index(seed), episode)
-    write_whole(
-        path,
-        lambda file: images[0].save(
-            file, format="gif", save_all=True, append_images=images[1:], duration=FRAME_MILLISECONDS, loop=0
-        ),
-    )
-    return path
+        raise UsageError(f"{run.path} has no seed {seed}; it has {run.record['seeds']}")
+    chosen = run.seeds[0] if seed is None else seed
+    experiment = run.experiment
+    title = f"{experiment.algorithm_name} on {experiment.environment_name}, seed {chosen}, greedy episode {number}"
+    params = jax.tree.map(lambda x: x[run.seeds.index(chosen)], run.params)
+    episode = play(experiment, params, run.record["base_seed"], number)
+    film = scene(experiment.environment_name, experiment.make_environment(), episode, title)
+    from marlx.analysis.film import gif, page
+
+    if where.suffix.lower() == ".gif":
+        write_whole(where, lambda file: gif(film, file))
+    else:
+        text = page(film).encode()
+        write_whole(where, lambda file: file.write(text))
+    return where
 
 
-def _episode(run: Run, lane: int, episode: int) -> list[Any]:
-    """Pictures of one greedy episode, the last state included."""
-    from PIL import Image
+def play(experiment: Experiment, params: Params, base_seed: int, number: int) -> Episode:
+    """One greedy episode with the parameters of a seed, from its first state to the one that ends it."""
+    trainer = Program(experiment).trainer(experiment.numbers())
+    key = jax.random.fold_in(jax.random.key(base_seed), number)
+    states, actions, rewards, ended = jax.jit(partial(_steps, trainer.rollout))(params, key)
+    length = int(np.argmax(ended)) + 1 if bool(np.any(ended)) else len(ended)
+    states = jax.tree.map(lambda x: np.asarray(x[: length + 1]), states)
+    return Episode(states, np.asarray(actions[:length]), np.asarray(rewards[:length]))
 
-    from marlx.analysis.battles import frames
 
-    program, numbers = Program(run.experiment), run.experiment.numbers()
-    params = jax.tree.map(lambda x: x[lane], run.params)
-    key = jax.random.fold_in(jax.random.key(run.record["base_seed"]), episode)
+def _steps(rollout: Rollout, params: Params, key: Any) -> Any:
+    """States [T+1 ..], actions [T N], rewards [T] and whether the episode has ended [T], of the longest episode."""
+    learner = rollout.algorithm.init(key)._replace(params=params)
+    first, key = jax.random.split(key)
+    team = rollout.reset(first, 1)
 
-    @jax.jit
-    def play(params: Any) -> Any:
-        trainer = program.trainer(numbers)
-        rollout, algorithm = trainer.rollout, trainer.algorithm
-        learner = algorithm.init(key)._replace(params=params)
-        first = rollout.reset(key, 1)
+    def step(team: Any, key: Any) -> tuple[Any, Any]:
+        act_key, step_key = jax.random.split(key)
+        memory, actions = rollout.algorithm.act(learner, team.memory, rollout.view(team), act_key, jnp.float32(0))
+        after, rewards, terminated, truncated, _ = jax.vmap(rollout.environment.step, (0, 0, 0, None))(
+            step_key[None], team.environment, actions, rollout.params
+        )
+        alone = jax.tree.map(lambda x: x[0], (after, actions, rewards, terminated | truncated))
+        now = team._replace(environment=after, memory=memory, previous_actions=actions, starts=jnp.zeros(1, bool))
+        return now, alone
 
-        def step(team: Team, key: jax.Array) -> tuple[Team, Any]:
-            act_key, step_key = jax.random.split(key)
-            memory, actions = algorithm.act(learner, team.memory, rollout.view(team), act_key, jnp.float32(0))
-            stepped, _, terminated, truncated, _ = jax.vmap(rollout.environment.step, (0, 0, 0, None))(
-                step_key[None], team.environment, actions, rollout.params
-            )
-            team = team._replace(
-                environment=stepped, memory=memory, previous_actions=actions, starts=jnp.zeros(1, bool)
-            )
-            return team, (stepped, terminated | truncated)
-
-        keys = jax.random.split(key, rollout.spec.episode_limit)
-        return first.environment, *jax.lax.scan(step, first, keys)[1]
-
-    first, after, ended = play(params)
-    length = int(np.argmax(ended[:, 0])) + 1
-    battles = jax.tree.map(lambda x, y: np.concatenate([x, y[:length, 0]]), first, after)
-    environment = program.environment
-    assert isinstance(environment, Smax)
-    kinds = np.asarray(environment.core.fixed if battles.kinds is None else battles.kinds[0])
-    return [Image.fromarray(image) for image in frames(battles, kinds, environment.spec.n_agents)]
+    keys = jax.random.split(key, rollout.spec.episode_limit)
+    _, (states, actions, rewards, ended) = jax.lax.scan(step, team, keys)
+    states = jax.tree.map(lambda x, more: jnp.concatenate([x, more]), team.environment, states)
+    return states, actions, rewards, ended

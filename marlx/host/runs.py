@@ -12,7 +12,7 @@ from marlx.host import backend, directory, seed_ids
 from marlx.host.job import Job, Settings
 from marlx.host.lanes import Grid, Lanes
 from marlx.host.results import Run, difference, load_run
-from marlx.host.tracking import check_mode
+from marlx.host.tracking import check_mode, check_tensorboard
 
 
 def train(
@@ -36,8 +36,8 @@ def train(
         grid: "section.name" of traced numbers -> values. Every seed trains at every point of their product, in one
             compiled program.
         cache: keep compiled programs in the user's cache directory.
-        settings: `width`, `split_rows`, `chunk`, `checkpoint_interval`, `checkpoint_replay`, `wandb`, `progress` as
-            `marlx.host.job.Settings` has them.
+        settings: `width`, `split_rows`, `chunk`, `checkpoint_interval`, `checkpoint_replay`, `wandb`, `tensorboard`,
+            `progress` as `marlx.host.job.Settings` has them.
 
     Raises:
         UsageError: a mistake in the arguments, or a directory that cannot take the run.
@@ -81,4 +81,5 @@ def _checked(settings: dict[str, Any]) -> Settings:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise UsageError(f"{name} must be a whole number of at least 1, not {shown(value)}")
     check_mode(how.wandb)
+    check_tensorboard(how.tensorboard)
     return how

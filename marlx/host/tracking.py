@@ -1,9 +1,9 @@
-"""Weights & Biases as an option: interquartile means over seeds at each evaluation, nothing of single seeds."""
+"""Trackers as an option, Weights & Biases and TensorBoard: interquartile means over seeds, nothing of single seeds."""
 
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from marlx_envs.options import UsageError, shown, unknown
 
@@ -20,7 +20,49 @@ def check_mode(mode: str | None) -> None:
         raise UsageError("wandb is not installed; install marlx[wandb], or leave --wandb out")
 
 
-class Tracker:
+def check_tensorboard(wanted: bool) -> None:
+    """Raises `UsageError` if TensorBoard's files are asked for and what writes them is not installed."""
+    if wanted and importlib.util.find_spec("tensorboardX") is None:
+        raise UsageError("tensorboardX is not installed; install marlx[tensorboard], or leave --tensorboard out")
+
+
+class Tracker(Protocol):
+    """Where the means of each evaluation go."""
+
+    def log(self, means: Mapping[str, float]) -> None:
+        """Metrics of one evaluation, `env_steps` among them; each a mean over seeds."""
+
+    def finish(self, exit_code: int) -> None:
+        """The end of the run; 0 is success."""
+
+
+def trackers(wandb: str | None, tensorboard: bool, directory: Path, config: Mapping[str, Any]) -> list[Tracker]:
+    """Those that were asked for. Raises `UsageError` if one refuses to start."""
+    found: list[Tracker] = [TensorBoard(directory)] if tensorboard else []
+    return [*found, WeightsAndBiases(wandb, directory, config)] if wandb else found
+
+
+class TensorBoard:
+    """Event files in the folder `tensorboard` of a run, read by `tensorboard --logdir`; steps are environment steps."""
+
+    def __init__(self, directory: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory / "tensorboard"))
+
+    def log(self, means: Mapping[str, float]) -> None:
+        """As `Tracker` says."""
+        for name, value in means.items():
+            if name != "env_steps":
+                self._writer.add_scalar(name, value, int(means["env_steps"]))
+        self._writer.flush()
+
+    def finish(self, exit_code: int) -> None:
+        """As `Tracker` says."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
     """One wandb run, in the run's own directory.
 
     Raises:
@@ -44,9 +86,9 @@ class Tracker:
         self._run.define_metric("*", step_metric="env_steps")
 
     def log(self, means: Mapping[str, float]) -> None:
-        """Metrics of one evaluation, `env_steps` among them; each a mean over seeds."""
+        """As `Tracker` says."""
         self._run.log(dict(means))
 
     def finish(self, exit_code: int) -> None:
-        """Ends the wandb run; 0 is success."""
+        """As `Tracker` says."""
         self._run.finish(exit_code=exit_code)

@@ -19,7 +19,7 @@ def refusal(**options) -> str:
     start = time.monotonic()
     with pytest.raises(UsageError) as caught:
         make("matrix_game", **options)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # it does not hang
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 400

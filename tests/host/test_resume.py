@@ -20,6 +20,7 @@ from marlx.host.checkpoints import Checkpoints
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
 from marlx.host.signals import Interrupted
+from marlx.program import Program
 
 from .conftest import SMALL
 
@@ -212,6 +213,35 @@ def test_some_seeds_of_a_checkpoint_go_on_alone(tmp_path: Path, monkeypatch: pyt
         ends.append(checkpoints.flatten(fleet.train(iteration, 5, fleet.pad(state))))
     for name, array in ends[1].items():
         np.testing.assert_array_equal(array[:2], ends[0][name][[2, 0]])
+
+
+FAMILIES = ("gomarl", "mrvf", "nm_qmix", "pow_qmix", "qtran", "remix")
+
+
+@pytest.mark.parametrize("algorithm", FAMILIES)
+def test_a_checkpoint_holds_the_whole_state_of_every_family(tmp_path: Path, algorithm: str) -> None:
+    """What is read is what was saved, leaf by leaf; going on is a function of that and of nothing else."""
+    program, numbers = Program(experiment(algorithm)), experiment(algorithm).numbers()
+    keys = jax.random.split(jax.random.key(0), 2)
+    state = jax.jit(jax.vmap(program.init, (0, None)))(keys, numbers)
+    keeper = Checkpoints(tmp_path)
+    keeper.save({}, checkpoints.flatten(state))
+    keeper.close()
+    saved = next(Checkpoints(tmp_path).newest_first(pytest.fail))
+    again = checkpoints.restore(saved.arrays, jax.eval_shape(lambda: state), np.arange(2))
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    for one, other in zip(checkpoints.flatten(state).items(), checkpoints.flatten(again).items(), strict=True):
+        assert one[0] == other[0] and one[1].dtype == other[1].dtype
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", marlx.ALGORITHMS)
+def test_every_method_goes_on_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
+    run(tmp_path / "whole", algorithm, seeds=2)
+    stopped(tmp_path / "run", monkeypatch, algorithm, seeds=2)
+    assert run(tmp_path / "run", algorithm, seeds=2, resume=True).finished
+    assert_same(tmp_path / "whole", tmp_path / "run")
 
 
 def test_memory_that_runs_out_halves_the_chunk(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from marlx_envs.options import UsageError
 
 import marlx
+from marlx.analysis.statistics import iqm
 from marlx.experiment import from_dict
 from marlx.host import directory, job
 from marlx.host.files import DiskError
@@ -257,3 +258,21 @@ def test_wandb_offline_logs_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     small(tmp_path / "run", wandb="offline")
     logs = list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(logs) == 1 and b"evaluation_return" in logs[0].read_bytes()
+
+
+def test_tensorboard_holds_means(tmp_path: Path) -> None:
+    """Records of a length, its checksum, an event, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    run = small(tmp_path / "run", tensorboard=True)
+    (log,) = (tmp_path / "run" / "tensorboard").iterdir()
+    content, found = log.read_bytes(), []
+    while content:
+        size = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + size])
+        found += [(event.step, value.simple_value) for value in event.summary.value if value.tag == "evaluation_return"]
+        content = content[16 + size :]
+    table = run.metrics().sort_values(["seed", "env_steps"])
+    steps, returns = (table[name].to_numpy().reshape(2, -1) for name in ("env_steps", "evaluation_return"))
+    assert [step for step, _ in found] == steps.mean(axis=0).astype(int).tolist()
+    np.testing.assert_allclose([value for _, value in found], iqm(returns), rtol=1e-5)

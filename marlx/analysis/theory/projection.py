@@ -7,6 +7,7 @@ rounding, for the games that are small enough to list them (3x3: 36 orders of 20
 are alike). The greedy joint action of a table is the last one of every order.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -49,9 +50,16 @@ def losses_by_greedy(payoffs: npt.ArrayLike, weights: npt.ArrayLike, over: float
     kinds = twins(games, data, shape)
     cells, last = orders(shape, kinds)
     found = np.full(games.shape, np.inf)
-    for index, places in _blocks(len(cells), len(games), len(upper_sets(shape).member)):
-        losses = _losses(games[index], data[index], cells[places], over, upper_sets(shape))  # [P G]
-        np.minimum.at(found[index].T, last[places], losses)
+    sets = upper_sets(shape)
+    blocks = _blocks(len(cells), len(games), len(sets.member))
+
+    def of_block(block: tuple[slice, Ints]) -> Floats:
+        index, places = block
+        return _losses(games[index], data[index], cells[places], over, sets)  # [P G]
+
+    with ThreadPoolExecutor() as pool:  # numpy's loops over whole arrays run side by side
+        for (index, places), losses in zip(blocks, pool.map(of_block, blocks), strict=True):
+            np.minimum.at(found[index].T, last[places], losses)
     stand_in = np.ravel_multi_index(np.ix_(*map(_last_twin, kinds)), shape).reshape(-1)
     return (scale**2 * found[:, stand_in]).reshape(-1, *shape)
 

@@ -1,0 +1,191 @@
+"""`marlx compare`: runs side by side with intervals, which differences are clear, and marl-eval's JSON."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from marlx_envs.options import UsageError, unknown
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from marlx.analysis import scores as statistics
+from marlx.analysis.scores import Estimate, Scores
+from marlx.host import directory
+from marlx.host.drawing import labels
+from marlx.host.files import write_whole
+from marlx.host.results import Run, plain
+from marlx.host.shares import load_run
+
+ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
+SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
+
+
+def compare(paths: Sequence[str], metric: str, out: str | None) -> None:
+    """Prints how runs differ in their last evaluation; the first is what the others are held against.
+
+    Runs of one task are compared as they are. Over several tasks each algorithm needs one run of each; a task's scores
+    are then normalised by its lowest and highest.
+
+    Args:
+        out: a file for marl-eval's JSON; None writes none.
+
+    Raises:
+        UsageError: no run, no such metric, runs that cannot be put side by side, or a disk that refuses.
+    """
+    runs = [load_run(path) for path in paths]
+    tables = [_values(run, metric) for run in runs]
+    tasks = [_task(run, runs) for run in runs]
+    methods = _methods(runs, tasks)
+    scores: dict[str, dict[str, Any]] = {}
+    for method, task, (_, values) in zip(methods, tasks, tables, strict=True):
+        scores.setdefault(method, {})[task] = values[:, -1]
+    several = len(set(tasks)) > 1
+    counted = dict(statistics.normalised(scores)) if several else scores
+    if out is not None:
+        _export(out, runs, methods, tasks, metric)
+    console = Console(highlight=False)
+    heading = f"{metric.replace('_', ' ')}, last evaluation; interquartile mean over seeds [95% bootstrap interval]"
+    console.print(heading, markup=False, soft_wrap=True)
+    if several:
+        names = sorted(set(tasks))
+        over = f"{len(names)} tasks, scores from 0 (lowest of any seed there) to 1 (highest): {', '.join(names)}"
+        console.print(over, markup=False, soft_wrap=True)
+    with warnings.catch_warnings(action="ignore"):
+        console.print(_table(counted, None if several else dict(zip(methods, tables, strict=True))))
+    console.print(
+        f"clear: {ENOUGH} or more seeds each, and the interval of the difference leaves 0 out; "
+        "several comparisons make chance findings likelier",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] | None) -> Table:
+    first = next(iter(scores))
+    steps = _steps(scores, curves) if curves else None
+    table = Table("", "seeds", "IQM", f"minus {first}", f"beats {first}")
+    if steps:
+        table.add_column(f"steps to {SHARE:.0%} of the best")
+        table.add_column("best evaluation")
+    for method, of in scores.items():
+        mean = statistics.aggregate(of)
+        dead = statistics.left_out(of)
+        seeds = f"{int(mean.used)}" + (f" ({dead} left out)" if dead else "")
+        cells = [method, seeds, _interval(Estimate(mean.iqm, mean.low, mean.high))]
+        if method == first:
+            cells += ["", ""]
+        else:
+            gap = statistics.difference(of, scores[first])
+            fewest = min(int(mean.used), int(statistics.aggregate(scores[first]).used))
+            cells += [f"{_interval(gap)} {verdict(gap, fewest)}"]
+            cells += [_interval(statistics.probability_of_improvement(of, scores[first]), "{:.0%}")]
+        if steps and curves:
+            best = statistics.aggregate({"": statistics.best_evaluation(curves[method][1])})
+            cells += [steps[method], _interval(Estimate(best.iqm, best.low, best.high))]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
+    """Median environment steps until a seed's evaluation reaches most of the highest mean, in words."""
+    highest = max(float(statistics.aggregate(of).iqm) for of in scores.values())
+    if not highest > 0:
+        return {}
+    found = {}
+    for method, (steps, values) in curves.items():
+        reached = statistics.steps_to_reach(steps, values, SHARE * highest)
+        share = np.isfinite(reached).mean()
+        median = np.median(reached)
+        words = f"{median:,.0f}" if np.isfinite(median) else "not reached by half"
+        found[method] = words if share == 1 else f"{words} ({share:.0%} of seeds)"
+    return found
+
+
+def verdict(gap: Estimate, seeds: int) -> str:
+    """Whether a difference is clear, in words; `seeds` is the smaller number of the two sides."""
+    if not np.isfinite(gap.low):
+        return ""
+    if seeds < ENOUGH:
+        return "too few seeds"
+    return "clear" if gap.low > 0 or gap.high < 0 else "not clear"
+
+
+def _interval(of: Estimate, form: str = "{:.4g}") -> str:
+    if not np.isfinite(of.value):
+        return "no finite value"
+    return f"{form.format(of.value)} [{form.format(of.low)}, {form.format(of.high)}]"
+
+
+def _values(run: Run, metric: str) -> tuple[Any, Any]:
+    """Environment steps and values [S K] of every evaluation, NaN where a seed has none of it.
+
+    Raises:
+        UsageError: no evaluation, no such metric, or a run over a grid.
+    """
+    if run.record.get("grid"):
+        raise UsageError(f"{run.path} is a grid over {', '.join(run.record['grid'])}; compare runs of one setting each")
+    tidy = run.tidy()
+    mine = tidy[tidy["name"] == metric]
+    if not len(tidy):
+        raise UsageError(f"{run.path} has no evaluations yet")
+    if not len(mine):
+        raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
+    mine = mine.sort_values(["seed", "env_steps"])
+    table = mine.assign(evaluation=mine.groupby("seed").cumcount()).pivot(index="seed", columns="evaluation")
+    return table["env_steps"].to_numpy(np.float64), table["value"].to_numpy(np.float64)
+
+
+def _task(run: Run, runs: Sequence[Run]) -> str:
+    """The environment of a run, and those of its options in which runs of that environment differ."""
+    alike = [plain(other.experiment)["environment"] for other in runs if _same_place(run, other)]
+    own = plain(run.experiment)["environment"]
+    differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
+    return " ".join([run.experiment.environment_name, *(f"{name}={own[name]}" for name in differing)])
+
+
+def _same_place(run: Run, other: Run) -> bool:
+    return run.experiment.environment_name == other.experiment.environment_name
+
+
+def _methods(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
+    """What stands for each run in the table. Raises `UsageError` if several tasks are not covered alike."""
+    if len(set(tasks)) == 1:
+        return labels(runs)
+    names = [run.experiment.algorithm_name for run in runs]
+    for name in dict.fromkeys(names):
+        mine = [task for own, task in zip(names, tasks, strict=True) if own == name]
+        for task in dict.fromkeys(tasks):
+            if mine.count(task) != 1:
+                raise UsageError(
+                    f"over several tasks each algorithm needs one run of each: {name} has {mine.count(task)} of {task}"
+                )
+    return names
+
+
+def _export(out: str, runs: Sequence[Run], methods: Sequence[str], tasks: Sequence[str], metric: str) -> None:
+    """Writes environment -> task -> algorithm -> run -> step -> metric -> values, as marl-eval reads it.
+
+    A run stores means over the episodes of an evaluation, so each list holds one number. "absolute_metrics" is the
+    highest evaluation of the seed (see `statistics.best_evaluation`).
+    """
+    path = directory.locate(out)
+    found: dict[str, Any] = {}
+    for run, method, task in zip(runs, methods, tasks, strict=True):
+        steps, values = _values(run, metric)
+        best = statistics.best_evaluation(values)
+        place = found.setdefault(run.experiment.environment_name, {}).setdefault(task, {}).setdefault(method, {})
+        for row, seed in enumerate(sorted(run.seeds)):
+            if not np.isfinite(values[row]).all():
+                continue  # dead seeds are left out: marl-eval has no word for them
+            place[f"seed_{seed}"] = {
+                **{
+                    f"step_{k}": {"step_count": int(step), metric: [float(value)]}
+                    for k, (step, value) in enumerate(zip(steps[row], values[row], strict=True), 1)
+                },
+                "absolute_metrics": {metric: [float(best[row])]},
+            }
+    text = json.dumps(found, indent=1)
+    write_whole(path, lambda file: file.write(text.encode()))

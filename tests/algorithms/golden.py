@@ -1,0 +1,73 @@
+"""What two updates of every method gave when that was last meant to change; `python -m tests.algorithms.golden` writes
+it anew.
+
+A changed number shows a changed behaviour. Write the file anew only with a change that is meant, and say so.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import marlx
+from marlx.agents import AgentOptions
+from marlx.settings import Training
+from marlx.types import Batch, Progress
+from tests.algorithms.learning import SPEC, batch
+
+FILE = Path(__file__).with_name("golden.json")
+PADDED = 2  # the first slot of the last two that a row has here is its episode's last observation
+
+
+class Subject(NamedTuple):
+    """A method before its first update, and steps to learn from."""
+
+    state: Any
+    steps: Batch
+    update: Any  # (state, steps) -> state, metrics
+    target: str
+
+
+def subject(method: str) -> Subject:
+    """A small learner of a method; row 0 of its steps has a slot of padding."""
+    experiment = marlx.configure(method, "matrix_game")
+    agent = AgentOptions(**{**experiment.agent, "hidden_size": 8, "network": "mlp"})
+    rule = marlx.ALGORITHMS[method].load_rule()
+    algorithm = rule.build(SPEC, agent, dict(experiment.algorithm), Training(batch_size=3, epsilon_end=1.0))
+    steps = batch(slots=4, rows=3)
+    valid = jnp.ones(steps.valid.shape, bool).at[PADDED, 0].set(False)
+    starts = steps.view.starts.at[PADDED + 1, 0].set(True)
+    steps = steps._replace(valid=valid, view=steps.view._replace(starts=starts))
+    compiled: Any = jax.jit(algorithm.update)
+    progress = Progress(*jax.tree.map(jnp.float32, (10.0, 2.0, 0.0)))
+
+    def update(state: Any, steps: Batch) -> Any:
+        with jax.debug_nans(True):
+            return compiled(state, steps, jax.random.key(1), progress)
+
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    return Subject(state, steps, update, str(experiment.algorithm.get("target")))
+
+
+def summary(state: Any, metrics: Any) -> dict[str, float]:
+    """The metrics of an update, and the norm of all parameters after it."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(state.params)]
+    norm = float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
+    return {"norm of parameters": norm, **{name: float(value) for name, value in metrics.items()}}
+
+
+def write() -> None:
+    """Writes the file."""
+    found = {}
+    for method in marlx.ALGORITHMS:
+        state, steps, update, _ = subject(method)
+        found[method] = summary(*update(update(state, steps)[0], steps))
+    FILE.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(write())

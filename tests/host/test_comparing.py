@@ -1,0 +1,86 @@
+"""`marlx compare` on copies of one small run whose metrics were changed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import marlx
+from marlx.analysis.scores import Estimate
+from marlx.host.cli import main
+from marlx.host.comparing import verdict
+
+
+@pytest.fixture(autouse=True)
+def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def copy(finished: Path) -> Callable[..., Path]:
+    """A copy of the run with other returns in each evaluation; `change` gets the seed of each row."""
+
+    def make(name: str, change: Callable[[np.ndarray], np.ndarray], **words: str) -> Path:
+        shutil.copytree(finished, name)
+        table = marlx.load_run(name).tidy()
+        mine = table["name"] == "evaluation_return"
+        table.loc[mine, "value"] = change(table.loc[mine, "seed"].to_numpy())
+        table.to_parquet(Path(name) / "metrics.parquet")
+        text = (Path(name) / "experiment.toml").read_text()
+        for old, new in words.items():
+            assert old in text
+            text = text.replace(old, new)
+        (Path(name) / "experiment.toml").write_text(text)
+        return Path(name)
+
+    return make
+
+
+def test_one_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    copy("low", lambda seeds: np.linspace(1, 2, len(seeds)))
+    copy("high", lambda seeds: np.linspace(6, 7, len(seeds)))
+    copy("dead", lambda seeds: np.where(seeds == 0, np.nan, 1.5))
+    assert main(("compare", "low", "high", "dead", "--json", "found.json")) == 0
+    output = capsys.readouterr().out
+    high = next(line for line in output.splitlines() if line.startswith("│ high"))
+    assert "] too few seeds" in high and "100% [100%, 100%]" in high
+    dead = next(line for line in output.splitlines() if line.startswith("│ dead"))
+    assert "1 (1 left out)" in dead and "not reached by half" in dead
+    found = json.loads(Path("found.json").read_text())["matrix_game"]["matrix_game"]
+    assert set(found) == {"low", "high", "dead"}
+    assert set(found["high"]) == {"seed_0", "seed_1"} and set(found["dead"]) == {"seed_1"}
+    steps = found["high"]["seed_1"]
+    table = marlx.load_run("high").metrics()
+    mine = table[table["seed"] == 1].sort_values("env_steps")
+    assert [steps[f"step_{k}"]["step_count"] for k in range(1, len(mine) + 1)] == mine["env_steps"].tolist()
+    assert steps["step_1"]["evaluation_return"] == [pytest.approx(mine["evaluation_return"].iloc[0])]
+    assert steps["absolute_metrics"]["evaluation_return"] == [pytest.approx(7)]
+
+
+@pytest.mark.parametrize(
+    "low, high, seeds, expected",
+    [
+        (0.1, 0.5, 5, "clear"), (-0.5, -0.1, 8, "clear"), (-0.1, 0.5, 8, "not clear"), (0.1, 0.5, 4, "too few seeds"),
+        (np.nan, np.nan, 0, ""),
+    ],
+)  # fmt: skip
+def test_which_differences_are_clear(low: float, high: float, seeds: int, expected: str) -> None:
+    assert verdict(Estimate((low + high) / 2, low, high), seeds) == expected
+
+
+def test_several_tasks(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for name, payoff, level in (("a", "resq79", 1.0), ("b", "son3", 100.0)):
+        copy(f"iql-{name}", lambda seeds, level=level: level * np.linspace(0, 1, len(seeds)), resq79=payoff)
+        copy(f"vdn-{name}", lambda seeds, level=level: level * np.linspace(1, 2, len(seeds)), resq79=payoff, iql="vdn")
+    assert main(("compare", "iql-a", "vdn-a", "iql-b", "vdn-b")) == 0
+    output = capsys.readouterr().out
+    assert "2 tasks, scores from 0" in output and "matrix_game payoff=son3" in output
+    assert next(line for line in output.splitlines() if line.startswith("│ iql")).count("│ 4 ") == 1
+    assert main(("compare", "iql-a", "vdn-a", "iql-b")) == 2
+    assert "vdn has 0 of matrix_game payoff=son3" in capsys.readouterr().err
+    assert main(("compare", "iql-a", "--metric", "los")) == 2
+    assert "did you mean 'loss'?" in capsys.readouterr().err
