@@ -14,14 +14,7 @@ from marlx.engine.rollout import Rollout
 from marlx.experiment import Experiment
 from marlx.host import directory
 from marlx.host.files import write_whole
-<<<<<<< HEAD
-from marlx.host.results import Run
-from marlx.host.shares import load_run
-||||||| 01eaa20
-from marlx.host.results import Run, load_run
-=======
 from marlx.host.results import load_run
->>>>>>> 5ad0170c3c8943831f871ca9dddba73e900d80c5
 from marlx.program import Program
 from marlx.types import Params
 

@@ -25,28 +25,6 @@ from marlx.host.results import Run
 from marlx.program import Program
 
 
-<<<<<<< HEAD
-def test_a_battle_becomes_a_moving_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    short = ("training.rollout_steps=10", "environment.episode_limit=10", "training.updates_per_iteration=1")
-    overrides = (*SMALL, *short, "evaluation.interval=0", "agent.network=mlp")
-    experiment = marlx.configure("iql", "smax", *overrides)
-    marlx.train(experiment, seeds=1, out=tmp_path / "run", progress=False)
-    assert main(["render", str(tmp_path / "run")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'run' / 'episode.gif'}\n"
-    with Image.open(tmp_path / "run" / "episode.gif") as picture:
-        assert picture.size == (448, 448)
-        assert 2 <= picture.n_frames <= 11  # type: ignore[attr-defined]
-||||||| 01eaa20
-def test_a_battle_becomes_a_moving_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    overrides = (*SMALL, "training.rollout_steps=10", "environment.episode_limit=10", "evaluation.interval=0")
-    experiment = marlx.configure("iql", "smax", *overrides)
-    marlx.train(experiment, seeds=1, out=tmp_path / "run", progress=False)
-    assert main(["render", str(tmp_path / "run")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'run' / 'episode.gif'}\n"
-    with Image.open(tmp_path / "run" / "episode.gif") as picture:
-        assert picture.size == (448, 448)
-        assert 2 <= picture.n_frames <= 11  # type: ignore[attr-defined]
-=======
 def two_by_three() -> Scene:
     """Two steps on 2 rows and 3 columns: agent 1 tries to catch below it, then the prey is gone."""
     environment = marlx_envs.make("predator_prey", height=2, width=3, n_agents=2, n_stags=1, episode_limit=5)
@@ -116,7 +94,6 @@ def test_a_dead_unit_has_no_hidden_zero() -> None:
 def test_other_environments_cannot_be_drawn() -> None:
     with pytest.raises(UsageError, match="matrix_game cannot be drawn; predator_prey and smax can"):
         scene("matrix_game", None, two_by_three(), "")  # type: ignore[arg-type]
->>>>>>> 5ad0170c3c8943831f871ca9dddba73e900d80c5
 
 
 @pytest.mark.parametrize(
