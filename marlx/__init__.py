@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from marlx import exploration, intrinsic, mixers, targets, weightings
     from marlx.algorithms import ALGORITHMS, Method
     from marlx.experiment import Experiment, configure
-    from marlx.host.results import Run, load_run
+    from marlx.host.results import Run
     from marlx.host.runs import train
+    from marlx.host.shares import load_run
     from marlx.program import make_train
 
 __version__ = "0.1.0"
@@ -29,7 +30,7 @@ _HOMES = {
     "UsageError": "marlx_envs.options",
     "Experiment": "marlx.experiment",
     "configure": "marlx.experiment",
-    "load_run": "marlx.host.results",
+    "load_run": "marlx.host.shares",
     "make_train": "marlx.program",
     "train": "marlx.host.runs",
 }

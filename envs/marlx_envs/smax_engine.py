@@ -12,9 +12,33 @@ import numpy as np
 from marlx_envs import sampling, smax_battle, smax_rules, smax_starts
 from marlx_envs.batch_last import batch_last
 from marlx_envs.smax_battle import NO_ACTION, Battle
-from marlx_envs.smax_rules import COOLDOWN_NOISE, NO_TARGET, TICKS, Orders, Units
+from marlx_envs.smax_enemy import enemy_turn
+from marlx_envs.smax_rules import COOLDOWN_NOISE, NO_TARGET, TICKS, Orders, Units, fight, statistics
 from marlx_envs.smax_special import special
 from marlx_envs.smax_units import LETTERS, Kinds, Scenario, kinds
+
+
+def play(
+    kinds: Kinds, units: Units, orders: Orders, actions: jax.Array, pick: jax.Array, noise: jax.Array
+) -> tuple[Units, Orders, jax.Array]:
+    """One step with its randomness given.
+
+    Args:
+        kinds: uint8 [N L] or [N 1].
+        units: before.
+        orders: before.
+        actions: int32 [A L], of allies, STOP where they are none of theirs.
+        pick: float32 [E L] in [0, 1), chooses the ally that an enemy walks towards, among those it sees.
+        noise: float32 [8 N L], seconds, added to the cooldown of a unit that shoots at that tick.
+
+    Returns:
+        units, orders, actions of all units int32 [N L], enemies' being SHOOT + j to attack ally A - 1 - j.
+    """
+    numbers, facts, n_allies = statistics(kinds), special(kinds), actions.shape[0]
+    enemy_actions, target = enemy_turn(numbers, units, orders, pick, n_allies, facts)
+    actions = jnp.concatenate([actions, enemy_actions])
+    after = fight(numbers, units, actions, n_allies, noise, facts)
+    return after, Orders(orders.goal, target), actions
 
 
 @dataclass(frozen=True)
@@ -50,14 +74,14 @@ class NativeEngine:
     @cached_property
     def _step(self) -> Any:
         fixed = self.fixed[:, None]
-        return batch_last(lambda drawn, *rest: smax_rules.step(fixed if drawn is None else drawn, *rest))
+        return batch_last(lambda drawn, *rest: play(fixed if drawn is None else drawn, *rest))
 
     @cached_property
     def _push(self) -> Any:
         fixed = self.fixed[:, None]
 
         def push(drawn: Any, position: jax.Array) -> jax.Array:
-            numbers = smax_rules.statistics(fixed if drawn is None else drawn)
+            numbers = statistics(fixed if drawn is None else drawn)
             facts = special(fixed) if drawn is None else None
             return smax_rules.push(position, jnp.ones(position.shape[1:], bool), numbers.radius, facts)
 
@@ -84,7 +108,7 @@ class NativeEngine:
     def begin(self, position: jax.Array, drawn: jax.Array | None) -> Battle:
         """The first state with units placed at `position` float32 [2 N], once they have pushed each other apart."""
         position = self._push(drawn, position)
-        health = smax_rules.statistics(self.fixed if drawn is None else drawn).health
+        health = statistics(self.fixed if drawn is None else drawn).health
         goal = smax_rules.MAP - position[:, self.n_allies :]
         return Battle(
             units=Units(position, health, jnp.zeros(self.n_units)),

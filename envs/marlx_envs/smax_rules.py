@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from marlx_envs.smax_special import Special, healer_turn, mended, patients, special, splashed
+from marlx_envs.smax_special import Special, mended, patients, splashed
 from marlx_envs.smax_units import JAXMARL_KINDS, UNITS, Kinds
 
 MAP = 32.0  # cells in each direction
@@ -52,6 +52,14 @@ class Statistics(NamedTuple):
     cooldown: jax.Array
 
 
+class Aims(NamedTuple):
+    """Whom a team's units attack; S shooters, T units of the other team."""
+
+    target: jax.Array  # int32 [S L], 0 .. T - 1
+    any: jax.Array  # bool [S L], whether there is a target
+    pairs: jax.Array  # bool [T S L]
+
+
 def statistics(kinds: Kinds) -> Statistics:
     """Numbers of units from their kinds, [N L] or [N 1]."""
 
@@ -65,103 +73,6 @@ def statistics(kinds: Kinds) -> Statistics:
     return Statistics(*(of(field) for field in Statistics._fields))
 
 
-def step(
-    kinds: Kinds, units: Units, orders: Orders, actions: jax.Array, pick: jax.Array, noise: jax.Array
-) -> tuple[Units, Orders, jax.Array]:
-    """One step with its randomness given.
-
-    Args:
-        kinds: uint8 [N L] or [N 1].
-        units: before.
-        orders: before.
-        actions: int32 [A L], of allies, STOP where they are none of theirs.
-        pick: float32 [E L] in [0, 1), chooses the ally that an enemy walks towards, among those it sees.
-        noise: float32 [8 N L], seconds, added to the cooldown of a unit that shoots at that tick.
-
-    Returns:
-        units, orders, actions of all units int32 [N L], enemies' being SHOOT + j to attack ally A - 1 - j.
-    """
-    numbers, facts, n_allies = statistics(kinds), special(kinds), actions.shape[0]
-    enemy_actions, target = enemy_turn(numbers, units, orders, pick, n_allies, facts)
-    actions = jnp.concatenate([actions, enemy_actions])
-    after = fight(numbers, units, actions, n_allies, noise, facts)
-    return after, Orders(orders.goal, target), actions
-
-
-def enemy_turn(
-    numbers: Statistics,
-    units: Units,
-    orders: Orders,
-    pick: jax.Array,
-    n_allies: int,
-    facts: Special | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Actions int32 [E L] and targets int32 [E L] of the enemies.
-
-    An enemy that has allies in range shoots its last target while that is one of them, else the nearest. Otherwise it
-    walks, along the axis of the larger distance, towards one of the allies it sees, drawn anew at every step, or else
-    towards its goal. Enemies count allies from the last to the first.
-    """
-    own = units.position[:, n_allies:]
-    x, y = own
-    alive = units.health[n_allies:] > 0
-    sight, reach = numbers.sight[n_allies:] ** 2, numbers.range[n_allies:] ** 2
-    nearest = jnp.full(x.shape, jnp.inf)
-    target = jnp.full(x.shape, NO_TARGET, jnp.int32)
-    holds = jnp.zeros(x.shape, bool)
-    seen_allies = []
-    for slot in range(n_allies):
-        ally = n_allies - 1 - slot
-        dx, dy = units.position[0, ally] - x, units.position[1, ally] - y
-        squared = dx * dx + dy * dy
-        seen = (squared < sight) & alive & (units.health[ally] > 0)
-        if facts is not None:
-            seen &= facts.hits[ally, n_allies:, None]
-        shootable = seen & (squared < reach)
-        holds = holds | (shootable & (orders.target == slot))
-        closer = shootable & (squared < nearest)
-        nearest = jnp.where(closer, squared, nearest)
-        target = jnp.where(closer, slot, target)
-        seen_allies.append((seen, dx, dy))
-    target = jnp.where(holds, orders.target, target)
-    count = sum((seen.astype(jnp.float32) for seen, _, _ in seen_allies), jnp.float32(0))
-    wanted = count * (1 - pick)
-    before = jnp.zeros_like(count)
-    to_x, to_y = orders.goal[0] - x, orders.goal[1] - y
-    for seen, dx, dy in seen_allies:
-        upto = before + seen
-        chosen = seen & (before < wanted) & (upto >= wanted)
-        to_x, to_y = jnp.where(chosen, dx, to_x), jnp.where(chosen, dy, to_y)
-        before = upto
-    actions = jnp.where(target == NO_TARGET, _axis(to_x, to_y), SHOOT + target)
-    if facts is not None:
-        for enemy in np.flatnonzero(facts.heals[n_allies:]):
-            turn = _healer_turn(numbers, units, orders, n_allies + int(enemy), n_allies, facts)
-            actions = actions.at[enemy].set(turn)
-    return actions, target
-
-
-def _healer_turn(
-    numbers: Statistics, units: Units, orders: Orders, healer: int, n_allies: int, facts: Special
-) -> jax.Array:
-    """Action of an enemy that heals, int32 [L]."""
-    reach, sight = numbers.range[healer] ** 2, numbers.sight[healer] ** 2
-    slot, follows, dx, dy = healer_turn(
-        healer, n_allies, units.position, units.health, numbers.health, reach, sight, facts
-    )
-    goal = orders.goal[:, healer - n_allies] - units.position[:, healer]
-    walk = _axis(jnp.where(follows, dx, goal[0]), jnp.where(follows, dy, goal[1]))
-    return jnp.where(slot == NO_TARGET, walk, SHOOT + slot)
-
-
-def _axis(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The direction 0 .. 3 best aligned with a vector; the first of several."""
-    action, best = jnp.zeros(x.shape, jnp.int32), y
-    for direction, along in ((1, x), (2, -y), (3, -x)):
-        action, best = jnp.where(along > best, direction, action), jnp.maximum(along, best)
-    return action
-
-
 def fight(
     numbers: Statistics,
     units: Units,
@@ -173,17 +84,16 @@ def fight(
     """The ticks of a step; actions int32 [N L], noise float32 [8 N L]."""
     ours, theirs = slice(None, n_allies), slice(n_allies, None)
     n_enemies = actions.shape[0] - n_allies
-    ally_aims = actions[:n_allies] - SHOOT == np.arange(n_enemies)[:, None, None]  # [E A L]
-    enemy_aims = actions[n_allies:] - SHOOT == np.arange(n_allies)[::-1, None, None]  # [A E L]
+    slots = actions - SHOOT
+    ally_aims = _aims(slots[ours], n_enemies, None if facts is None else facts.hits[theirs, ours])
+    enemy_aims = _aims(n_allies - 1 - slots[theirs], n_allies, None if facts is None else facts.hits[ours, theirs])
     velocity = jnp.stack([(actions == 1) * 1.0 - (actions == 3), (actions == 0) * 1.0 - (actions == 2)])
     stride = velocity * numbers.speed * TICK
     reach = numbers.range**2
     mends = {}
     if facts is not None:
-        ally_aims &= facts.hits[theirs, ours, None]
-        enemy_aims &= facts.hits[ours, theirs, None]
         healers = [int(healer) for healer in np.flatnonzero(facts.heals)]
-        mends = {healer: patients(actions[healer] - SHOOT, healer, n_allies, facts) for healer in healers}
+        mends = {healer: patients(slots[healer], healer, n_allies, facts) for healer in healers}
 
     def tick(units: Units, noise: jax.Array) -> tuple[Units, None]:
         alive = units.health > 0
@@ -205,27 +115,34 @@ def fight(
     return lax.scan(tick, units, noise)[0]
 
 
+def _aims(named: jax.Array, count: int, allowed: np.ndarray | None) -> Aims:
+    """Aims at the unit `named` int32 [S L] of `count`, anything else being nobody; `allowed` bool [T S] tells pairs."""
+    pairs = named == np.arange(count)[:, None, None]
+    if allowed is not None:
+        pairs &= allowed[..., None]
+    return Aims(jnp.clip(named, 0, count - 1), pairs.any(0), pairs)
+
+
 def _volley(
     units: Units,
     ready: jax.Array,
     reach: jax.Array,
     damage: jax.Array,
-    aims: jax.Array,
+    aims: Aims,
     shooters: slice,
     targets: slice,
     facts: Special | None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Health that each target loses, float32 [targets L], and who shoots, bool [shooters L]; aims has both axes."""
+    """Health that each target loses, float32 [T L], and who shoots, bool [S L]."""
     x, y = units.position
-    there_x, there_y = jnp.where(aims, x[targets, None], 0).sum(0), jnp.where(aims, y[targets, None], 0).sum(0)
-    target_lives = (aims & (units.health[targets, None] > 0)).any(0)
+    there_x, there_y, its_health = (jnp.take_along_axis(v[targets], aims.target, axis=0) for v in (x, y, units.health))
     dx, dy = there_x - x[shooters], there_y - y[shooters]
-    shoots = target_lives & (dx * dx + dy * dy < reach[shooters]) & ready[shooters]
+    shoots = aims.any & (its_health > 0) & (dx * dx + dy * dy < reach[shooters]) & ready[shooters]
     dealt = jnp.where(shoots, damage[shooters], 0)
-    loss = jnp.where(aims, dealt, 0).sum(1)
+    loss = jnp.where(aims.pairs, dealt, 0).sum(1)
     if facts is not None:
         loss += splashed(
-            x[targets], y[targets], there_x, there_y, shoots, damage[shooters], aims, facts, shooters, targets
+            x[targets], y[targets], there_x, there_y, shoots, damage[shooters], aims.pairs, facts, shooters, targets
         )
     return loss, shoots
 

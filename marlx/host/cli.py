@@ -51,6 +51,7 @@ def _dispatch(arguments: list[str]) -> int:
         found, rest = parser.parse_known_intermixed_args(arguments[1:])
         if rest:
             _refuse(parser, rest[0])
+        found.given = arguments[1:]
         return command(found)
     parser = _Parser(
         prog="marlx",
@@ -104,6 +105,13 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split-rows", action="store_true", help="spare devices share each seed's batches (equal up to rounding)"
     )
+    parser.add_argument("--processes", metavar="N", help="train in N processes of this host, a share of the seeds each")
+    parser.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,K/N",
+        help="this is one of several processes, as JAX finds out or as given",
+    )
+    parser.add_argument("--share", metavar="K/N", help="train only share K of N; it is written to DIR/part-K-of-N")
     parser.add_argument("--no-cache", action="store_true", help="compile anew; do not keep compiled programs")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -132,6 +140,9 @@ def _train(arguments: argparse.Namespace) -> int:
     tracking.check_tensorboard(arguments.tensorboard)
     if arguments.resume and arguments.out is None:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
+    if arguments.processes is not None:
+        return _in_processes(arguments, len(seeds))
+    seeds, out = _my_share(arguments, seeds)
 
     from marlx.host import backend
 
@@ -145,7 +156,7 @@ def _train(arguments: argparse.Namespace) -> int:
     run = train(
         experiment,
         seeds,
-        out=arguments.out,
+        out=out,
         resume=arguments.resume,
         base_seed=base_seed,
         wandb=arguments.wandb,
@@ -160,6 +171,36 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _my_share(arguments: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any]:
+    """The seeds of this process, and where it writes."""
+    from marlx.host import shares
+
+    if arguments.share is None and arguments.distributed is None:
+        return seeds, arguments.out
+    if arguments.out is None:
+        raise UsageError("several processes need --out, the directory that they share")
+    index, count = (
+        shares.parse(arguments.share) if arguments.share is not None else shares.distributed(arguments.distributed)
+    )
+    return shares.split(seeds, index, count), shares.part(arguments.out, index, count)
+
+
+def _in_processes(arguments: argparse.Namespace, seeds: int) -> int:
+    """Starts the processes of --processes, each with a device of its own where there are several."""
+    from pathlib import Path
+
+    from marlx.host import shares
+
+    count = _whole("--processes", arguments.processes, least=1)
+    if arguments.out is None or count > seeds:
+        raise UsageError("--processes needs --out, and at least as many seeds as processes")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    words, position = list(arguments.given), arguments.given.index("--processes")
+    return shares.run_here(
+        count, words[:position] + words[position + 2 :], "CUDA_VISIBLE_DEVICES" if gpus > 1 else None
+    )
+
+
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
     parser.add_argument("--episodes", metavar="N", help="greedy episodes for each seed (default: as in training)")
@@ -170,7 +211,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     episodes = None if arguments.episodes is None else _whole("--episodes", arguments.episodes, least=1)
 
     from marlx.host import backend
-    from marlx.host.results import load_run
+    from marlx.host.shares import load_run
     from marlx.host.summary import show_evaluation
 
     backend.prepare(backend.cores())

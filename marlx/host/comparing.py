@@ -16,7 +16,8 @@ from marlx.analysis.scores import Estimate, Scores
 from marlx.host import directory
 from marlx.host.drawing import labels
 from marlx.host.files import write_whole
-from marlx.host.results import Run, load_run, plain
+from marlx.host.results import Run, plain
+from marlx.host.shares import load_run
 
 ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
 SHARE = 0.9  # of the highest interquartile mean: what steps are counted to

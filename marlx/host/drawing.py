@@ -13,7 +13,8 @@ from marlx.analysis.plots import Curve, learning_curves
 from marlx.analysis.statistics import interval
 from marlx.host import directory
 from marlx.host.files import write_whole
-from marlx.host.results import Run, load_run
+from marlx.host.results import Run
+from marlx.host.shares import load_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.host import directory, portable
 from marlx.host.files import disk, write_whole
-from marlx.host.results import load_run
+from marlx.host.shares import load_run
 
 _PREFIX = "agent/params/"
 _TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "bool": "BOOL"}

@@ -1,12 +1,15 @@
 """The loop: seeds beside each other, chunks of any length, numbers as an axis, one compilation, what must be learnt."""
 
+from dataclasses import replace
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import marlx_envs
 import numpy as np
 import pytest
+from marlx_envs.matrix_game import MatrixGame
 
 import marlx
 from marlx.engine.seeds import ROWS, Fleet, choose_layout, spare_split
@@ -58,6 +61,30 @@ def test_result_has_the_contract() -> None:
     assert result.metrics["env_steps"].shape == result.metrics["evaluation_return"].shape == (2, 2)
     np.testing.assert_array_equal(result.metrics["env_steps"], [[2000, 4000]] * 2)
     assert all(x.shape[0] == 2 for x in jax.tree.leaves(result.params))
+
+
+class _Coin(MatrixGame):
+    """Won by chance; a win pays 1."""
+
+    @property
+    def spec(self) -> Any:
+        return replace(super().spec, can_be_won=True)
+
+    def step(self, key: Any, *rest: Any) -> Any:
+        state, _, terminated, truncated, _ = super().step(key, *rest)
+        won = jax.random.bernoulli(key)
+        return state, won.astype(jnp.float32), terminated, truncated, {"won": won}
+
+
+def test_the_win_rate_is_the_share_of_episodes_won(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = marlx_envs.Entry(name="coin", summary="", source="", factory=_Coin)
+    monkeypatch.setitem(marlx_envs.ENVIRONMENTS._all(), "coin", entry)
+    experiment = marlx.configure("qmix", "coin", *SMALL, "evaluation.episodes=32")
+    program, numbers = Program(experiment), experiment.numbers()
+    trainer, key = program.trainer(numbers), jax.random.key(0)
+    metrics = jax.jit(trainer.evaluate)(0, key, trainer.algorithm.init(key))
+    assert 0 < float(metrics["evaluation_win_rate"]) < 1
+    assert float(metrics["evaluation_win_rate"]) == float(metrics["evaluation_return"])
 
 
 def test_chunks_of_any_length_give_the_same_state_and_record() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from marlx_envs.smax import Smax
 from marlx_envs.smax_battle import Battle
+from marlx_envs.smax_enemy import enemy_turn
 from marlx_envs.smax_rules import (
     COOLDOWN_NOISE,
     NO_TARGET,
@@ -13,7 +14,6 @@ from marlx_envs.smax_rules import (
     TICK,
     Orders,
     Units,
-    enemy_turn,
     fight,
     push,
     statistics,

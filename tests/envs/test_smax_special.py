@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from marlx_envs.smax import Smax
 from marlx_envs.smax_battle import Battle, available_actions
-from marlx_envs.smax_rules import NO_TARGET, SHOOT, STOP, Orders, Units, enemy_turn, fight, push, statistics
+from marlx_envs.smax_enemy import enemy_turn
+from marlx_envs.smax_rules import NO_TARGET, SHOOT, STOP, Orders, Units, fight, push, statistics
 from marlx_envs.smax_special import special
 from marlx_envs.smax_units import JAXMARL_KINDS, LETTERS, UNITS, kinds
 

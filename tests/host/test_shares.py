@@ -1,0 +1,84 @@
+"""Several processes, each with its share of the seeds, are one run: to the bit what one process gives."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx.host import shares
+
+from .conftest import SMALL
+
+TRAIN = ["-m", "marlx", "train", "iql", "matrix_game", *SMALL, "--seeds", "5", "--width", "1", "--quiet"]
+
+
+def _assert_equals_one_process(out: Path, alone: Path) -> None:
+    joined = marlx.load_run(out)
+    whole = marlx.train(marlx.configure("iql", "matrix_game", *SMALL), 5, alone, width=1, progress=False)
+    assert joined.finished and joined.seeds == [0, 1, 2, 3, 4]
+    pd.testing.assert_frame_equal(joined.metrics(), whole.metrics(), check_exact=True)
+    for a, b in zip(jax.tree.leaves(joined.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(*(run.evaluate()["evaluation_return"] for run in (joined, whole)))
+
+
+def test_processes_of_a_group(tmp_path: Path) -> None:
+    """Two real processes that find each other on the loopback address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *TRAIN, "--out", str(tmp_path / "run"), "--distributed", f"{address},{index}/2"],
+            env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    _assert_equals_one_process(tmp_path / "run", tmp_path / "alone")
+
+
+def test_processes_of_one_host_go_on_alone(tmp_path: Path) -> None:
+    """One command starts them; the parts are runs of their own, so the same command goes on with what is missing."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, *TRAIN, "--out", str(tmp_path / "run"), "--processes", "2", "--resume"]
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+    parts = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert parts == ["part-0-of-2", "part-1-of-2"]
+    _assert_equals_one_process(tmp_path / "run", tmp_path / "alone")
+    for file in (tmp_path / "run" / "part-1-of-2").glob("*.toml"):
+        file.unlink()
+    with pytest.raises(UsageError, match="not as they should be: part-1-of-2"):
+        marlx.load_run(tmp_path / "run")
+
+
+def test_shares_cover_all_seeds_once() -> None:
+    ids = list(range(3, 20))
+    for count in (1, 2, 5, 17):
+        found = [shares.split(ids, index, count) for index in range(count)]
+        assert [seed for share in found for seed in share] == ids
+        assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+@pytest.mark.parametrize("word", ["", "1", "2/2", "-1/2", "1/0", "a/b", "1/2/3", "0.5/1"])
+def test_a_share_that_is_none(word: str) -> None:
+    with pytest.raises(UsageError, match="--share must be K/N"):
+        shares.parse(word)
+
+
+def test_more_processes_than_seeds() -> None:
+    with pytest.raises(UsageError, match="3 processes need at least as many seeds, not 2"):
+        shares.split([0, 1], 0, 3)
