@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from marlx_envs.options import UsageError, unknown
@@ -12,12 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis import scores as statistics
+from marlx.analysis.plots import words
 from marlx.analysis.scores import Estimate, Scores
 from marlx.host import directory
-from marlx.host.drawing import labels
+from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.files import write_whole
 from marlx.host.results import Run, plain
 from marlx.host.shares import load_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
 SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
@@ -33,7 +37,7 @@ class _Side(NamedTuple):
     values: Any  # [S K], NaN where a seed has no such evaluation
 
 
-def compare(paths: Sequence[str], metric: str, out: str | None) -> None:
+def compare(paths: Sequence[str], metric: str, out: str | None = None, profile: str | None = None) -> None:
     """Prints how runs differ in their last evaluation; the first is what the others are held against.
 
     Runs of one task are compared as they are, each point of a grid by itself. Over several tasks each algorithm needs
@@ -41,10 +45,12 @@ def compare(paths: Sequence[str], metric: str, out: str | None) -> None:
 
     Args:
         out: a file for marl-eval's JSON; None writes none.
+        profile: a picture of performance profiles; None draws none.
 
     Raises:
         UsageError: no run, no such metric, runs that cannot be put side by side, or a disk that refuses.
     """
+    picture = None if profile is None else picture_path(profile)
     sides = _sides([load_run(path) for path in paths], metric)
     scores: dict[str, dict[str, Any]] = {}
     for side in sides:
@@ -64,11 +70,28 @@ def compare(paths: Sequence[str], metric: str, out: str | None) -> None:
         curves = {side.method: (side.steps, side.values) for side in sides}
     with warnings.catch_warnings(action="ignore"):
         console.print(_table(scores, curves))
+        if picture is not None:
+            label = "normalised score" if curves is None else words(metric)
+            save_figure(_profiles(scores, f"{label} at the last evaluation"), picture)
     console.print(
         f"clear: {ENOUGH} or more seeds each, and the interval of the difference leaves 0 out; "
         "several comparisons make chance findings likelier",
         markup=False,
         soft_wrap=True,
+    )
+
+
+def _profiles(scores: Mapping[str, Scores], label: str) -> "Figure":
+    """Performance profiles between the lowest and the highest score."""
+    from marlx.analysis.comparisons import performance_profiles
+
+    every = np.concatenate([np.asarray(x) for of in scores.values() for x in of.values()])
+    every = every[np.isfinite(every)]
+    if not every.size:
+        raise UsageError("no seed has a finite value; there is nothing to draw")
+    thresholds = np.linspace(every.min(), every.max(), 101)
+    return performance_profiles(
+        {method: statistics.performance_profile(of, thresholds) for method, of in scores.items()}, thresholds, label
     )
 
 

@@ -77,12 +77,15 @@ def test_several_tasks(copy: Callable[..., Path], capsys: pytest.CaptureFixture[
     for name, payoff, level in (("a", "resq79", 1.0), ("b", "son3", 100.0)):
         copy(f"iql-{name}", lambda seeds, level=level: level * np.linspace(0, 1, len(seeds)), resq79=payoff)
         copy(f"vdn-{name}", lambda seeds, level=level: level * np.linspace(1, 2, len(seeds)), resq79=payoff, iql="vdn")
-    assert main(("compare", "iql-a", "vdn-a", "iql-b", "vdn-b")) == 0
+    assert main(("compare", "iql-a", "vdn-a", "iql-b", "vdn-b", "--profile", "profile.png")) == 0
+    assert Path("profile.png").read_bytes().startswith(b"\x89PNG")
     output = capsys.readouterr().out
     assert "2 tasks, scores from 0" in output and "matrix_game payoff=son3" in output
     assert next(line for line in output.splitlines() if line.startswith("│ iql")).count("│ 4 ") == 1
     assert main(("compare", "iql-a", "vdn-a", "iql-b")) == 2
     assert "vdn has 0 of matrix_game payoff=son3" in capsys.readouterr().err
+    assert main(("compare", "iql-a", "--profile", "profile.bmp")) == 2
+    assert "must end in .png, .pdf or .svg" in capsys.readouterr().err
     assert main(("compare", "iql-a", "--metric", "los")) == 2
     assert "did you mean 'loss'?" in capsys.readouterr().err
 
