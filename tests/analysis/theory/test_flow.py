@@ -64,6 +64,6 @@ def test_the_boltzmann_gap_of_remix() -> None:
 
 
 def test_the_worked_example_of_igm() -> None:
-    """Q_1 = (5, 3), Q_2 = (4, 6): the greedy joint action is (A, D), which pays 8, and the maximum is (A, C) with 10."""
+    """Q_1 = (5, 3), Q_2 = (4, 6): greedy is (A, D), which pays 8; the maximum is (A, C) with 10."""
     table, utilities = np.array([[[10.0, 8], [7, 9]]]), [np.array([5, 3]), np.array([4, 6])]
     assert igm_gap(table, np.array([[q.argmax() for q in utilities]])).tolist() == [2.0]
