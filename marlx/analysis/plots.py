@@ -69,6 +69,43 @@ def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best:
     return figure
 
 
+def curve_panels(panels: Mapping[str, Sequence[Curve]], metric: str, best: float | None = None) -> Figure:
+    """Learning curves side by side, a panel for each condition; a label has one colour and dashes in all of them.
+
+    Args:
+        panels: title -> its curves.
+        metric: name of what is on the vertical axis.
+        best: value of a dashed line in every panel.
+    """
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(2.4 * columns + 1.3, 2.1 * rows + 0.6), layout="constrained")
+    labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
+    lines: dict[str, Any] = {}
+    every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    for axes, (title, curves) in zip(every, panels.items(), strict=False):
+        for curve in curves:
+            place = labels.index(curve.label)
+            colour, dashes = PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
+            axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+            marker = "o" if len(curve.steps) == 1 else ""
+            (lines[curve.label],) = axes.plot(
+                curve.steps, curve.mean, color=colour, linestyle=dashes, marker=marker, linewidth=1.6
+            )
+        if best is not None:
+            axes.axhline(best, color=_PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+        axes.set_title(title, loc="left", fontsize=8, color=INK)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        plain(axes)
+    for axes in list(every)[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel("environment steps of one seed", fontsize=9)
+    figure.supylabel(words(metric), fontsize=9)
+    figure.legend([lines[label] for label in labels], labels, loc="outside right center", fontsize=8, frameon=False)
+    return figure
+
+
 def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
     """A label right of each curve at its last value, moved apart where they would overlap."""
     low, high = axes.get_ylim()

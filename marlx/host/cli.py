@@ -316,6 +316,7 @@ def _theory(arguments: argparse.Namespace) -> int:
 def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.toml", help="algorithms, environments, seeds, [set] and [axes]")
     parser.add_argument("--out", metavar="DIR", help="directory of the sweep (default: runs/NAME OF FILE)")
+    parser.add_argument("--variant", metavar="NAME", help="a table of [variants] in the file, such as small")
     parser.add_argument("--status", action="store_true", help="say what is done, running and missing; train nothing")
     parser.add_argument("--launcher", metavar="NAME", help="local or slurm: runs as jobs, by submitit")
     parser.add_argument(
@@ -340,9 +341,10 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from marlx.host import sweeping
 
     file = Path(arguments.file)
-    out = Path(arguments.out) if arguments.out is not None else Path("runs") / file.stem
+    name = file.stem + (f"-{arguments.variant}" if arguments.variant else "")
+    out = Path(arguments.out) if arguments.out is not None else Path("runs") / name
     settings = {"chunk": chunk, "cache": not arguments.no_cache, "progress": not arguments.quiet}
-    return sweeping.sweep(file, out, arguments.status, arguments.launcher, settings, resources)
+    return sweeping.sweep(file, out, arguments.status, arguments.launcher, settings, resources, arguments.variant)
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`marlx plot`: runs from disk to a picture of learning curves."""
+"""`marlx plot`: runs or a sweep from disk to a picture of learning curves."""
 
 import os
 import warnings
@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from marlx_envs.options import UsageError, unknown
 
-from marlx.analysis.plots import Curve, learning_curves
+from marlx.analysis.plots import Curve, curve_panels, learning_curves
 from marlx.analysis.statistics import interval
 from marlx.host import directory
 from marlx.host.files import write_whole
 from marlx.host.results import Run
 from marlx.host.shares import load_run
+from marlx.host.sweep import PLAN, read_sweep, results
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf", "svg")
+MOST_PANELS = 24
 
 
 def draw_runs(paths: Sequence[str], out: str | None, metric: str) -> Path:
@@ -31,11 +34,42 @@ def draw_runs(paths: Sequence[str], out: str | None, metric: str) -> Path:
     Raises:
         UsageError: no run, no such metric, another kind of picture, or a disk that refuses.
     """
+    if len(paths) == 1 and (directory.locate(paths[0]) / PLAN).is_file():
+        return draw_sweep(directory.locate(paths[0]), out, metric)
     runs = [load_run(path) for path in paths]
     path = picture_path(out if out is not None else _default(runs))
     curves = [curve(run, metric, label) for run, label in zip(runs, labels(runs), strict=True)]
     figure = learning_curves(curves, metric, _title(runs), _best(runs) if metric == "evaluation_return" else None)
     save_figure(figure, path)
+    return path
+
+
+def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
+    """Draws a panel for each point of a sweep and a curve for each algorithm in it; returns where the picture lies.
+
+    Raises:
+        UsageError: as `draw_runs`, or more points than can be read.
+    """
+    sweep = read_sweep(folder / PLAN)
+    table = results(sweep, folder)
+    path = picture_path(out if out is not None else folder / "learning_curves.png")
+    if metric not in table:
+        raise unknown(f"metric of {folder}", metric, map(str, table.columns))
+    names = [name for name in table.columns if "." in name or name == "environment"]
+    names = [name for name in names if table[name].nunique(dropna=False) > 1]
+    if "algorithm" in table and table["algorithm"].nunique() == 1 and names:
+        label, names = names[-1], names[:-1]  # one method: its last axis makes the curves
+    else:
+        label = "algorithm"
+    panels: dict[str, list[Curve]] = {}
+    for values, group in table.groupby([*names, label], dropna=False, sort=False):
+        title = "\n".join(f"{name.rpartition('.')[2]} {_short(x)}" for name, x in zip(names, values, strict=False))
+        panels.setdefault(title, []).append(_curve(group, metric, _short(values[-1])))
+    if len(panels) > MOST_PANELS:
+        raise UsageError(f"{folder} has {len(panels)} points, too many to draw; at most {MOST_PANELS}")
+    best = {cell.experiment.make_environment().spec.return_max for cell in sweep.cells}
+    line = best.pop() if len(best) == 1 and metric == "evaluation_return" else None
+    save_figure(curve_panels(panels, metric, line), path)
     return path
 
 
@@ -63,12 +97,23 @@ def curve(run: Run, metric: str, label: str) -> Curve:
         raise UsageError(f"{run.path} has no evaluations yet")
     if not len(mine):
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
-    mine = mine.sort_values(["seed", "env_steps"])
+    if run.lanes.grid:
+        raise UsageError(f"{run.path} has a grid of points; draw the sweep that it is part of")
+    return _curve(mine, "value", label)
+
+
+def _curve(table: "pd.DataFrame", column: str, label: str) -> Curve:
+    """The curve of a table with columns seed, env_steps and the one that is drawn; all seeds are equally far."""
+    mine = table.sort_values(["seed", "env_steps"])
     seeds = mine["seed"].nunique()
     steps = mine["env_steps"].to_numpy().reshape(seeds, -1)  # packed rows: steps differ a little between seeds
     with warnings.catch_warnings(action="ignore"):
-        found = interval(mine["value"].to_numpy().reshape(seeds, -1))
+        found = interval(mine[column].to_numpy().reshape(seeds, -1))
     return Curve(label, steps.mean(axis=0), np.asarray(found.iqm), np.asarray(found.low), np.asarray(found.high), seeds)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _default(runs: Sequence[Run]) -> Path:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLAN, RESULTS = "sweep.toml", "results.parquet"
-FIELDS = ("algorithm", "environment", "seeds", "base_seed", "set", "axes")
+FIELDS = ("title", "algorithm", "environment", "seeds", "base_seed", "set", "axes", "variants")
 MOST_CELLS, MOST_BYTES = 10_000, 1_000_000
 
 
@@ -56,12 +56,19 @@ class Sweep:
         )  # fmt: skip
 
 
-def read_sweep(path: Path) -> Sweep:
-    """A sweep from its file. Raises `UsageError` for any mistake in it."""
+def read_sweep(path: Path, variant: str | None = None) -> Sweep:
+    """A sweep from its file.
+
+    Args:
+        variant: table [variants.NAME] replaces fields of the file, and entries of [set] and [axes].
+
+    Raises:
+        UsageError: any mistake in the file, or no such variant.
+    """
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path} is too large for a sweep file; at most {MOST_BYTES:,} bytes")
     try:
-        return _sweep(read_toml(path))
+        return _sweep(_varied(read_toml(path), variant))
     except UsageError as error:
         raise error if str(path) in str(error) else UsageError(f"{path}: {error}") from error
 
@@ -131,6 +138,20 @@ def write_results(sweep: Sweep, out: Path) -> Path:
     table = results(sweep, out)
     write_whole(out / RESULTS, lambda file: table.to_parquet(file, index=False))
     return out / RESULTS
+
+
+def _varied(values: dict[str, Any], variant: str | None) -> dict[str, Any]:
+    """The fields of a file, with those of one of its variants in their place."""
+    variants = values.pop("variants", {})
+    if variant is None:
+        return values
+    if not isinstance(variants, Mapping) or variant not in variants:
+        raise unknown("variant", variant, variants if isinstance(variants, Mapping) else ())
+    changes = dict(variants[variant])
+    for name in ("set", "axes"):
+        if name in changes:
+            changes[name] = _flat(values.get(name, {}), name) | _flat(changes[name], name)
+    return {**values, **changes}
 
 
 def _sweep(values: Mapping[str, Any]) -> Sweep:

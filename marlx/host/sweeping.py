@@ -17,7 +17,13 @@ MOST_ROWS = 40
 
 
 def sweep(
-    file: Path, out: Path, status: bool, queue: str | None, settings: Mapping[str, Any], resources: Mapping[str, Any]
+    file: Path,
+    out: Path,
+    status: bool,
+    queue: str | None,
+    settings: Mapping[str, Any],
+    resources: Mapping[str, Any],
+    variant: str | None = None,
 ) -> int:
     """One call of the command; returns the exit code.
 
@@ -25,11 +31,12 @@ def sweep(
         status: only tell how far it is.
         queue: the launcher, or None: one run after another in this process.
         settings: of `marlx.train`; resources: of a job.
+        variant: of the file.
 
     Raises:
         UsageError: a mistake in the file, or a directory that holds something else.
     """
-    plan = read_sweep(file)
+    plan = read_sweep(file, variant)
     if status:
         show_states(plan, out)
         return 0

@@ -149,3 +149,13 @@ def test_a_mistake_about_jobs_is_one_line(
     assert cli.main(["sweep", str(file), "--out", str(tmp_path / "out"), *words]) == 2
     found = capsys.readouterr().err
     assert message in found and found.count("\n") == 1
+
+
+def test_a_sweep_is_drawn_in_panels(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plot", str(swept / "out"), "--out", str(tmp_path / "x.svg")]) == 0
+    drawn = (tmp_path / "x.svg").read_text()
+    assert drawn.startswith("<?xml") and len(drawn) > 10_000
+    assert cli.main(["plot", str(swept / "out" / "iql-matrix_game-hidden_size=4")]) == 2
+    assert "draw the sweep that it is part of" in capsys.readouterr().err
+    assert cli.main(["plot", str(swept / "out"), "--metric", "evaluation_retur"]) == 2
+    assert "did you mean 'evaluation_return'" in capsys.readouterr().err
