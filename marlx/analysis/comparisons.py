@@ -1,4 +1,4 @@
-"""Pictures of many methods on many tasks: shares as a coloured table, all runs as dots, proportions as bars."""
+"""Pictures of many methods on many tasks: shares as a table, all runs as dots, proportions as bars, profiles."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from marlx.analysis.plots import INK, PALETTE, plain, words
+from marlx.analysis.plots import DASHES, INK, PALETTE, plain, words
+from marlx.analysis.scores import Estimate
 
 
 def share_table(shares: Any) -> Figure:
@@ -85,4 +86,27 @@ def proportions(shares: Any, title: str) -> Figure:
     axes.tick_params(labelsize=8)
     axes.set_title(title, loc="left", fontsize=9, color=INK)
     figure.legend(loc="outside lower center", ncols=len(shares.columns), fontsize=8, frameon=False)
+    return figure
+
+
+def performance_profiles(profiles: Mapping[str, Estimate], thresholds: npt.NDArray[np.float64], label: str) -> Figure:
+    """The share of seeds above every threshold, with 95% intervals, a line for each method (Agarwal et al. 2021).
+
+    Args:
+        profiles: method -> as of `scores.performance_profile`, arrays [K].
+        thresholds: [K].
+        label: of the horizontal axis.
+    """
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (method, profile) in enumerate(profiles.items()):
+        colour, dashes = PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)]
+        axes.fill_between(thresholds, 100 * profile.low, 100 * profile.high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(thresholds, 100 * profile.value, color=colour, linestyle=dashes, linewidth=1.8, label=method)
+    axes.set_ylim(-3, 103)
+    axes.set_xlim(thresholds[0], thresholds[-1])
+    axes.set_xlabel(label, fontsize=9)
+    axes.set_ylabel("% of seeds above", fontsize=9)
+    plain(axes)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure

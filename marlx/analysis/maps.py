@@ -13,8 +13,8 @@ from marlx.analysis.theory.survey import Setting, Verdict, points, verdicts
 
 _INK, _PALE = "#222222", "#777777"
 COLOURS = {
-    Verdict.ALWAYS: ("#0072B2", "only optima are stable"),
-    Verdict.WEAK: ("#8CC5EA", "only optima, and weakly: other least losses lead elsewhere"),
+    Verdict.ALWAYS: ("#0072B2", "only optima are stable, and are reached"),
+    Verdict.WEAK: ("#8CC5EA", "only optima, but not for certain (weakly, or with circles)"),
     Verdict.SOME: ("#F3D9A4", "an optimum and others: it depends on the start"),
     Verdict.NEVER: ("#D55E00", "no optimum is stable"),
 }

@@ -273,13 +273,14 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories; the first is held against the others")
     parser.add_argument("--metric", metavar="NAME", default="evaluation_return", help="default: evaluation_return")
     parser.add_argument("--json", metavar="FILE", help="also write every evaluation in the form of marl-eval")
+    parser.add_argument("--profile", metavar="FILE", help="also draw performance profiles: .png, .pdf or .svg")
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Compare runs: means with intervals, probability of improvement, and which differences are clear."""
     from marlx.host.comparing import compare
 
-    compare(arguments.runs, arguments.metric, arguments.json)
+    compare(arguments.runs, arguments.metric, arguments.json, arguments.profile)
     return 0
 
 

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from marlx_envs.options import UsageError, unknown
@@ -12,54 +12,86 @@ from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis import scores as statistics
+from marlx.analysis.plots import words
 from marlx.analysis.scores import Estimate, Scores
 from marlx.host import directory
-from marlx.host.drawing import labels
+from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.files import write_whole
 from marlx.host.results import Run, plain
 from marlx.host.shares import load_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
 SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
 
 
-def compare(paths: Sequence[str], metric: str, out: str | None) -> None:
+class _Side(NamedTuple):
+    """One setting of one run."""
+
+    run: Run
+    method: str
+    task: str
+    steps: Any  # environment steps of each evaluation, [S K]
+    values: Any  # [S K], NaN where a seed has no such evaluation
+
+
+def compare(paths: Sequence[str], metric: str, out: str | None = None, profile: str | None = None) -> None:
     """Prints how runs differ in their last evaluation; the first is what the others are held against.
 
-    Runs of one task are compared as they are. Over several tasks each algorithm needs one run of each; a task's scores
-    are then normalised by its lowest and highest.
+    Runs of one task are compared as they are, each point of a grid by itself. Over several tasks each algorithm needs
+    one run of each; a task's scores are then normalised by its lowest and highest.
 
     Args:
         out: a file for marl-eval's JSON; None writes none.
+        profile: a picture of performance profiles; None draws none.
 
     Raises:
         UsageError: no run, no such metric, runs that cannot be put side by side, or a disk that refuses.
     """
-    runs = [load_run(path) for path in paths]
-    tables = [_values(run, metric) for run in runs]
-    tasks = [_task(run, runs) for run in runs]
-    methods = _methods(runs, tasks)
+    picture = None if profile is None else picture_path(profile)
+    sides = _sides([load_run(path) for path in paths], metric)
     scores: dict[str, dict[str, Any]] = {}
-    for method, task, (_, values) in zip(methods, tasks, tables, strict=True):
-        scores.setdefault(method, {})[task] = values[:, -1]
-    several = len(set(tasks)) > 1
-    counted = dict(statistics.normalised(scores)) if several else scores
+    for side in sides:
+        scores.setdefault(side.method, {})[side.task] = side.values[:, -1]
+    tasks = sorted({side.task for side in sides})
     if out is not None:
-        _export(out, runs, methods, tasks, metric)
+        _export(out, sides, metric)
     console = Console(highlight=False)
     heading = f"{metric.replace('_', ' ')}, last evaluation; interquartile mean over seeds [95% bootstrap interval]"
     console.print(heading, markup=False, soft_wrap=True)
-    if several:
-        names = sorted(set(tasks))
-        over = f"{len(names)} tasks, scores from 0 (lowest of any seed there) to 1 (highest): {', '.join(names)}"
+    curves = None
+    if len(tasks) > 1:
+        over = f"{len(tasks)} tasks, scores from 0 (lowest of any seed there) to 1 (highest): {', '.join(tasks)}"
         console.print(over, markup=False, soft_wrap=True)
+        scores = dict(statistics.normalised(scores))
+    else:
+        curves = {side.method: (side.steps, side.values) for side in sides}
     with warnings.catch_warnings(action="ignore"):
-        console.print(_table(counted, None if several else dict(zip(methods, tables, strict=True))))
+        console.print(_table(scores, curves))
+        if picture is not None:
+            label = "normalised score" if curves is None else words(metric)
+            save_figure(_profiles(scores, f"{label} at the last evaluation"), picture)
     console.print(
         f"clear: {ENOUGH} or more seeds each, and the interval of the difference leaves 0 out; "
         "several comparisons make chance findings likelier",
         markup=False,
         soft_wrap=True,
+    )
+
+
+def _profiles(scores: Mapping[str, Scores], label: str) -> "Figure":
+    """Performance profiles between the lowest and the highest score."""
+    from marlx.analysis.comparisons import performance_profiles
+
+    every = np.concatenate([np.asarray(x) for of in scores.values() for x in of.values()])
+    every = every[np.isfinite(every)]
+    if not every.size:
+        raise UsageError("no seed has a finite value; there is nothing to draw")
+    thresholds = np.linspace(every.min(), every.max(), 101)
+    return performance_profiles(
+        {method: statistics.performance_profile(of, thresholds) for method, of in scores.items()}, thresholds, label
     )
 
 
@@ -119,20 +151,44 @@ def _interval(of: Estimate, form: str = "{:.4g}") -> str:
     return f"{form.format(of.value)} [{form.format(of.low)}, {form.format(of.high)}]"
 
 
-def _values(run: Run, metric: str) -> tuple[Any, Any]:
+def _sides(runs: Sequence[Run], metric: str) -> list[_Side]:
+    """Every setting of every run. Raises `UsageError` if one has nothing, or tasks are not covered alike."""
+    tasks = [_task(run, runs) for run in runs]
+    one_task = len(set(tasks)) == 1
+    names = labels(runs) if one_task else [run.experiment.algorithm_name for run in runs]
+    sides = []
+    for run, task, name in zip(runs, tasks, names, strict=True):
+        points = run.lanes.points
+        for point in points:
+            more = " ".join(f"{field.partition('.')[2]}={value}" for field, value in point.items())
+            sides.append(_Side(run, f"{name} {more}".strip(), task, *_values(run, metric, point)))
+    for method in dict.fromkeys(side.method for side in sides):
+        mine = [side.task for side in sides if side.method == method]
+        for task in dict.fromkeys(tasks):
+            if mine.count(task) != 1:
+                raise UsageError(
+                    f"over several tasks each method needs one run of each: {method} has {mine.count(task)} of {task}"
+                )
+    return sides
+
+
+def _values(run: Run, metric: str, point: Mapping[str, Any]) -> tuple[Any, Any]:
     """Environment steps and values [S K] of every evaluation, NaN where a seed has none of it.
 
+    Args:
+        point: of the run's grid; empty where it has none.
+
     Raises:
-        UsageError: no evaluation, no such metric, or a run over a grid.
+        UsageError: no evaluation, or no such metric.
     """
-    if run.record.get("grid"):
-        raise UsageError(f"{run.path} is a grid over {', '.join(run.record['grid'])}; compare runs of one setting each")
     tidy = run.tidy()
-    mine = tidy[tidy["name"] == metric]
     if not len(tidy):
         raise UsageError(f"{run.path} has no evaluations yet")
+    mine = tidy[tidy["name"] == metric]
     if not len(mine):
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
+    for name, value in point.items():
+        mine = mine[np.isclose(mine[name], value)]
     mine = mine.sort_values(["seed", "env_steps"])
     table = mine.assign(evaluation=mine.groupby("seed").cumcount()).pivot(index="seed", columns="evaluation")
     return table["env_steps"].to_numpy(np.float64), table["value"].to_numpy(np.float64)
@@ -140,52 +196,32 @@ def _values(run: Run, metric: str) -> tuple[Any, Any]:
 
 def _task(run: Run, runs: Sequence[Run]) -> str:
     """The environment of a run, and those of its options in which runs of that environment differ."""
-    alike = [plain(other.experiment)["environment"] for other in runs if _same_place(run, other)]
+    place = run.experiment.environment_name
+    alike = [plain(x.experiment)["environment"] for x in runs if x.experiment.environment_name == place]
     own = plain(run.experiment)["environment"]
     differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-    return " ".join([run.experiment.environment_name, *(f"{name}={own[name]}" for name in differing)])
+    return " ".join([place, *(f"{name}={own[name]}" for name in differing)])
 
 
-def _same_place(run: Run, other: Run) -> bool:
-    return run.experiment.environment_name == other.experiment.environment_name
-
-
-def _methods(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
-    """What stands for each run in the table. Raises `UsageError` if several tasks are not covered alike."""
-    if len(set(tasks)) == 1:
-        return labels(runs)
-    names = [run.experiment.algorithm_name for run in runs]
-    for name in dict.fromkeys(names):
-        mine = [task for own, task in zip(names, tasks, strict=True) if own == name]
-        for task in dict.fromkeys(tasks):
-            if mine.count(task) != 1:
-                raise UsageError(
-                    f"over several tasks each algorithm needs one run of each: {name} has {mine.count(task)} of {task}"
-                )
-    return names
-
-
-def _export(out: str, runs: Sequence[Run], methods: Sequence[str], tasks: Sequence[str], metric: str) -> None:
+def _export(out: str, sides: Sequence[_Side], metric: str) -> None:
     """Writes environment -> task -> algorithm -> run -> step -> metric -> values, as marl-eval reads it.
 
     A run stores means over the episodes of an evaluation, so each list holds one number. "absolute_metrics" is the
-    highest evaluation of the seed (see `statistics.best_evaluation`).
+    highest evaluation of the seed (see `statistics.best_evaluation`). Dead seeds are left out.
     """
-    path = directory.locate(out)
     found: dict[str, Any] = {}
-    for run, method, task in zip(runs, methods, tasks, strict=True):
-        steps, values = _values(run, metric)
-        best = statistics.best_evaluation(values)
-        place = found.setdefault(run.experiment.environment_name, {}).setdefault(task, {}).setdefault(method, {})
-        for row, seed in enumerate(sorted(run.seeds)):
-            if not np.isfinite(values[row]).all():
-                continue  # dead seeds are left out: marl-eval has no word for them
-            place[f"seed_{seed}"] = {
-                **{
-                    f"step_{k}": {"step_count": int(step), metric: [float(value)]}
-                    for k, (step, value) in enumerate(zip(steps[row], values[row], strict=True), 1)
-                },
-                "absolute_metrics": {metric: [float(best[row])]},
-            }
+    for side in sides:
+        best = statistics.best_evaluation(side.values)
+        place = found.setdefault(side.run.experiment.environment_name, {})
+        place = place.setdefault(side.task, {}).setdefault(side.method, {})
+        for seed, steps, values, absolute in zip(sorted(side.run.seeds), side.steps, side.values, best, strict=True):
+            if np.isfinite(values).all():
+                place[f"seed_{seed}"] = {
+                    **{
+                        f"step_{k}": {"step_count": int(step), metric: [float(value)]}
+                        for k, (step, value) in enumerate(zip(steps, values, strict=True), 1)
+                    },
+                    "absolute_metrics": {metric: [float(absolute)]},
+                }
     text = json.dumps(found, indent=1)
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(directory.locate(out), lambda file: file.write(text.encode()))

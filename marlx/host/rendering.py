@@ -14,7 +14,7 @@ from marlx.engine.rollout import Rollout
 from marlx.experiment import Experiment
 from marlx.host import directory
 from marlx.host.files import write_whole
-from marlx.host.results import load_run
+from marlx.host.shares import load_run
 from marlx.program import Program
 from marlx.types import Params
 

@@ -22,7 +22,7 @@ from marlx.host.drawing import picture_path, save_figure
 Floats = npt.NDArray[np.float64]
 _WORDS = {
     Verdict.ALWAYS: "yes",
-    Verdict.WEAK: "yes, weakly",
+    Verdict.WEAK: "not for certain",
     Verdict.SOME: "depends on the start",
     Verdict.NEVER: "no",
 }
@@ -97,11 +97,16 @@ def _game(payoff: str, overrides: Sequence[str]) -> Floats:
 
 
 def _methods(game: Floats, found: dict[str, StablePoints]) -> Table:
-    table = Table("method", "stable points (~ weak)", "finds an optimum")
+    table = Table("method", "stable points (~ weak)", "may circle", "finds an optimum")
     for name, marks in found.items():
         cells = [f"{_number_cell(k, game)}{'' if marks.strong[0, k] else '~'}" for k in np.flatnonzero(marks.stable[0])]
         shown = " ".join(cells[:12]) + (f" and {len(cells) - 12} more" if len(cells) > 12 else "")
-        table.add_row(name, Text(shown or "none"), _WORDS[Verdict(int(verdicts(game[None], marks)[0]))])
+        table.add_row(
+            name,
+            Text(shown or "none"),
+            "yes" if marks.circles[0] else "no",
+            _WORDS[Verdict(int(verdicts(game[None], marks)[0]))],
+        )
     return table
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import marlx
@@ -76,11 +77,31 @@ def test_several_tasks(copy: Callable[..., Path], capsys: pytest.CaptureFixture[
     for name, payoff, level in (("a", "resq79", 1.0), ("b", "son3", 100.0)):
         copy(f"iql-{name}", lambda seeds, level=level: level * np.linspace(0, 1, len(seeds)), resq79=payoff)
         copy(f"vdn-{name}", lambda seeds, level=level: level * np.linspace(1, 2, len(seeds)), resq79=payoff, iql="vdn")
-    assert main(("compare", "iql-a", "vdn-a", "iql-b", "vdn-b")) == 0
+    assert main(("compare", "iql-a", "vdn-a", "iql-b", "vdn-b", "--profile", "profile.png")) == 0
+    assert Path("profile.png").read_bytes().startswith(b"\x89PNG")
     output = capsys.readouterr().out
     assert "2 tasks, scores from 0" in output and "matrix_game payoff=son3" in output
     assert next(line for line in output.splitlines() if line.startswith("│ iql")).count("│ 4 ") == 1
     assert main(("compare", "iql-a", "vdn-a", "iql-b")) == 2
     assert "vdn has 0 of matrix_game payoff=son3" in capsys.readouterr().err
+    assert main(("compare", "iql-a", "--profile", "profile.bmp")) == 2
+    assert "must end in .png, .pdf or .svg" in capsys.readouterr().err
     assert main(("compare", "iql-a", "--metric", "los")) == 2
     assert "did you mean 'loss'?" in capsys.readouterr().err
+
+
+def test_points_of_a_grid(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy("grid", lambda seeds: seeds * 1.0)
+    table = pd.read_parquet(path / "metrics.parquet")
+    rates = [0.001, 0.01]
+    both = [table.assign(**{"training.learning_rate": rate, "value": table["value"] + 100 * rate}) for rate in rates]
+    pd.concat(both).to_parquet(path / "metrics.parquet")
+    record = (path / "run.toml").read_text()
+    (path / "run.toml").write_text(f'{record}\n[grid]\n"training.learning_rate" = {rates}\n')
+    assert main(("compare", "grid")) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ iql")]
+    cells = [[cell.strip() for cell in line.split("│")] for line in lines]
+    assert [cell[1] for cell in cells] == ["iql learning_rate=0.001", "iql learning_rate=0.01"]
+    assert [cell[3].split()[0] for cell in cells] == ["0.6", "1.5"]
+    assert main(("export", "grid")) == 2
+    assert "is a grid over training.learning_rate" in capsys.readouterr().err

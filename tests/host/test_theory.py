@@ -21,7 +21,7 @@ def test_a_payoff(capsys: pytest.CaptureFixture[str]) -> None:
     assert "loss 36.2222, greedy (C,C)" in output
     for words in (
         "│ qmix     │ (C,C) ",
-        "│ cw_qmix  │ (A,A) ",
+        "│ cw_qmix  │ (A,A)                  │ yes ",
         "│ resq     │ (A,A)~ ",
         "(C,C) 5 -> (A,A) 8 -> (A,A) 8",
     ):

@@ -22,16 +22,20 @@ Floats = npt.NDArray[np.float64]
 
 
 class StablePoints(NamedTuple):
-    """Marks [G K]."""
+    """The joint actions at which the greedy one can rest."""
 
-    stable: Bools
-    strong: Bools
+    stable: Bools  # [G K]
+    strong: Bools  # [G K]
+    circles: Bools  # [G]: the greedy joint action can also change for ever, without ever being a stable one
 
 
 def stable_points(greedy_map: Bools) -> StablePoints:
     """The fixed points of a map [G K K]."""
     stable = np.diagonal(greedy_map, axis1=1, axis2=2)
-    return StablePoints(stable, stable & (greedy_map.sum(axis=2) == 1))
+    moving = ~stable
+    for _ in range(stable.shape[1]):  # a joint action stays if one that stays can follow it
+        moving &= (greedy_map & moving[:, None]).any(axis=2)
+    return StablePoints(stable, stable & (greedy_map.sum(axis=2) == 1), np.asarray(moving.any(axis=1)))
 
 
 def vdn(payoffs: Floats, data: Floats) -> Bools:

@@ -35,8 +35,8 @@ class Verdict(IntEnum):
 
     NEVER = 0  # no optimum is stable
     SOME = 1  # an optimum is stable, and so is something else: it depends on where training starts
-    WEAK = 2  # only optima are stable, but none holds for certain
-    ALWAYS = 3  # only optima are stable, and one of them strongly
+    WEAK = 2  # only optima are stable, but none strongly, or the greedy joint action can change for ever
+    ALWAYS = 3  # only optima are stable, one of them strongly, and nothing else can happen
 
 
 Rule = Callable[[Floats, Floats, Setting], StablePoints]
@@ -45,7 +45,7 @@ Rule = Callable[[Floats, Floats, Setting], StablePoints]
 def _mrvf(payoffs: Floats, data: Floats, setting: Setting) -> StablePoints:
     found = rounds(payoffs, data, setting.rounds).greedy[-1]
     marks = np.arange(payoffs[0].size) == found[:, None]
-    return StablePoints(marks, marks)
+    return StablePoints(marks, marks, np.zeros(len(marks), bool))
 
 
 METHODS: dict[str, Rule] = {
@@ -81,6 +81,6 @@ def verdicts(payoffs: npt.ArrayLike, found: StablePoints) -> npt.NDArray[np.int8
     optimal = flat >= flat.max(axis=1, keepdims=True) - 1e-9 * np.abs(flat).max(axis=1, keepdims=True)
     hit, else_ = (found.stable & optimal).any(axis=1), (found.stable & ~optimal).any(axis=1)
     strong = (found.strong & optimal).any(axis=1)
-    return np.select([~hit, else_, ~strong], [Verdict.NEVER, Verdict.SOME, Verdict.WEAK], Verdict.ALWAYS).astype(
-        np.int8
-    )
+    return np.select(
+        [~hit, else_, ~strong | found.circles], [Verdict.NEVER, Verdict.SOME, Verdict.WEAK], Verdict.ALWAYS
+    ).astype(np.int8)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from marlx_envs.payoffs import PAYOFFS
 
+from marlx.analysis.joint_table import igm_gap
 from marlx.analysis.theory.flow import gradient_flow, hessian, hessian_of_zero_loss, interpolating_mixer, loss
 from marlx.analysis.theory.regret import largest_boltzmann_gap
 
@@ -60,3 +61,9 @@ def test_the_boltzmann_gap_of_remix() -> None:
     assert gap == pytest.approx(where - 1)
     z = np.linspace(0, 5, 10_001)
     assert (z / (1 + np.exp(z))).max() == pytest.approx(gap, abs=1e-6)
+
+
+def test_the_worked_example_of_igm() -> None:
+    """Q_1 = (5, 3), Q_2 = (4, 6): greedy is (A, D), which pays 8; the maximum is (A, C) with 10."""
+    table, utilities = np.array([[[10.0, 8], [7, 9]]]), [np.array([5, 3]), np.array([4, 6])]
+    assert igm_gap(table, np.array([[q.argmax() for q in utilities]])).tolist() == [2.0]

@@ -88,6 +88,7 @@ def test_cw_qmix_rests_at_the_optimum_alone_but_may_not_reach_it(alpha: float) -
     assert stable(found) == "AA"
     if alpha < 0.5:
         assert [names(found[0, k]) for k in (0, 8, 2, 6)] == ["AA", "AC CA", "CA", "AC"]  # of AA, CC, AC, CA: a cycle
+        assert of.stable_points(found).circles.tolist() == [True]
 
 
 @pytest.mark.parametrize("alpha, expected", [(0.5, "CC"), (0.1, "CC"), (0.0, "AA")])
@@ -172,10 +173,19 @@ def test_verdicts() -> None:
         ([0], [], Verdict.WEAK),
         ([0], [0], Verdict.ALWAYS),
     ]:
-        found = of.StablePoints(
-            *(marks(*cells) if cells else np.zeros((1, 9), bool) for cells in (stable_at, strong_at))
-        )
-        assert verdicts(payoff, found)[0] == expected
+        both = [marks(*cells) if cells else np.zeros((1, 9), bool) for cells in (stable_at, strong_at)]
+        assert verdicts(payoff, of.StablePoints(*both, np.array([False])))[0] == expected
+        circling = verdicts(payoff, of.StablePoints(*both, np.array([True])))[0]
+        assert circling == (Verdict.WEAK if expected == Verdict.ALWAYS else expected)
+
+
+def test_circles() -> None:
+    """0 rests; 1 and 2 follow each other; of the second map 2 may also go to 0, of the third it must."""
+    maps = np.zeros((3, 3, 3), bool)
+    maps[:, 0, 0] = maps[:, 1, 2] = maps[:2, 2, 1] = maps[1:, 2, 0] = True
+    found = of.stable_points(maps)
+    assert found.circles.tolist() == [True, True, False]
+    assert found.strong.tolist() == [[True, False, False]] * 3
 
 
 def test_a_scan_is_its_games_one_by_one() -> None:
