@@ -1,0 +1,124 @@
+"""Train seeds of an algorithm in an environment."""
+
+import argparse
+from typing import Any
+
+from marlx_envs.options import UsageError, unknown
+
+from marlx.host.commands.words import whole
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what the command takes."""
+    parser.add_argument("algorithm", metavar="ALGORITHM", help="a name from `marlx list algorithms`")
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="a name from `marlx list environments`")
+    parser.add_argument(
+        "overrides", metavar="section.name=value", nargs="*", default=[], help="fields as `marlx list NAME` shows them"
+    )
+    parser.add_argument("--seeds", metavar="N", default="8", help="number of seeds, or ids as 64:128 (default 8)")
+    parser.add_argument("--out", metavar="DIR", help="run directory (default: runs/ALGORITHM-ENVIRONMENT-NUMBER)")
+    parser.add_argument("--base-seed", metavar="N", default="0", help="what all seeds derive from (default 0)")
+    parser.add_argument("--resume", action="store_true", help="if DIR holds this run: go on with it")
+    parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
+    parser.add_argument("--tensorboard", action="store_true", help="means over seeds as files of TensorBoard too")
+    parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
+    parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
+    parser.add_argument(
+        "--checkpoint-interval", metavar="STEPS", help="environment steps between checkpoints (default: two minutes)"
+    )
+    parser.add_argument("--checkpoint-replay", metavar="yes|no", help="save the replay too (default: if it is small)")
+    parser.add_argument(
+        "--split-rows", action="store_true", help="spare devices share each seed's batches (equal up to rounding)"
+    )
+    parser.add_argument("--processes", metavar="N", help="train in N processes of this host, a share of the seeds each")
+    parser.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,K/N",
+        help="this is one of several processes, as JAX finds out or as given",
+    )
+    parser.add_argument("--share", metavar="K/N", help="train only share K of N; it is written to DIR/part-K-of-N")
+    parser.add_argument("--no-cache", action="store_true", help="compile anew; do not keep compiled programs")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def run(found: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from marlx_envs import ENVIRONMENTS
+
+    from marlx.algorithms import ALGORITHMS
+    from marlx.host import seed_ids, tracking
+
+    # Names and numbers first: a slip of the pen is answered before anything heavy is imported.
+    ALGORITHMS[found.algorithm]
+    ENVIRONMENTS[found.environment]
+    seeds = seed_ids.seed_ids(found.seeds)
+    base_seed = whole("--base-seed", found.base_seed)
+    settings: dict[str, Any] = {
+        name: None if word is None else whole(f"--{name.replace('_', '-')}", word, least=1)
+        for name in ("width", "chunk", "checkpoint_interval")
+        for word in (getattr(found, name),)
+    }
+    replay = found.checkpoint_replay
+    if replay not in (None, "yes", "no"):
+        raise unknown("value of --checkpoint-replay", replay, ("yes", "no"))
+    tracking.check_mode(found.wandb)
+    tracking.check_tensorboard(found.tensorboard)
+    if found.resume and found.out is None:
+        raise UsageError("--resume needs --out, the directory of the run to go on with")
+    if found.processes is not None:
+        return _in_processes(found, len(seeds))
+    seeds, out = _my_share(found, seeds)
+
+    from marlx.host import backend
+
+    backend.prepare(backend.cores() if found.split_rows else len(seeds), not found.no_cache)
+
+    from marlx.experiment import configure
+    from marlx.host.runs import train
+    from marlx.host.summary import show_run
+
+    experiment = configure(found.algorithm, found.environment, *found.overrides)
+    run = train(
+        experiment,
+        seeds,
+        out=out,
+        resume=found.resume,
+        base_seed=base_seed,
+        wandb=found.wandb,
+        tensorboard=found.tensorboard,
+        progress=not found.quiet,
+        cache=not found.no_cache,
+        split_rows=found.split_rows,
+        checkpoint_replay=None if replay is None else replay == "yes",
+        **settings,
+    )
+    show_run(run)
+    return 0
+
+
+def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any]:
+    """The seeds of this process, and where it writes."""
+    from marlx.host import shares
+
+    if found.share is None and found.distributed is None:
+        return seeds, found.out
+    if found.out is None:
+        raise UsageError("several processes need --out, the directory that they share")
+    index, count = shares.parse(found.share) if found.share is not None else shares.distributed(found.distributed)
+    return shares.split(seeds, index, count), shares.part(found.out, index, count)
+
+
+def _in_processes(found: argparse.Namespace, seeds: int) -> int:
+    """Starts the processes of --processes, each with a device of its own where there are several."""
+    from pathlib import Path
+
+    from marlx.host import shares
+
+    count = whole("--processes", found.processes, least=1)
+    if found.out is None or count > seeds:
+        raise UsageError("--processes needs --out, and at least as many seeds as processes")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    words, position = list(found.given), found.given.index("--processes")
+    return shares.run_here(
+        count, words[:position] + words[position + 2 :], "CUDA_VISIBLE_DEVICES" if gpus > 1 else None
+    )
