@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 from marlx_envs.options import UsageError
 
+MOST_BYTES = 20_000_000  # of a TOML file: a payoff of a million numbers fits
+
 
 class DiskError(UsageError):
     """The disk refused: full, read-only, not permitted, or something else in the way."""
@@ -55,10 +57,13 @@ def write_toml(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as plain data. Raises `UsageError` if it is missing, unreadable or not TOML."""
+    """A TOML file as plain data. Raises `UsageError` if it is missing, unreadable, too large or not TOML."""
     try:
         with disk("read", path), path.open("rb") as file:
-            return tomllib.load(file)
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UsageError(f"{path} is too large for a file of settings; at most {MOST_BYTES:,} bytes")
+        return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise

@@ -28,7 +28,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "a command is missing; valid: train, evaluate, sweep, plot, "),
+        ((), "a command is missing; valid: train, repeat, evaluate, sweep, plot, "),
         (("trian",), "unknown command 'trian'; did you mean 'train'?"),
         (("--versio",), "unknown option '--versio'; did you mean '--version'?"),
         (("train",), "the following arguments are required: ALGORITHM, ENVIRONMENT"),

@@ -17,6 +17,7 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.host import checkpoints, directory, job
 from marlx.host.checkpoints import Checkpoints
+from marlx.host.cli import main
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
 from marlx.host.signals import Interrupted
@@ -276,3 +277,8 @@ def test_a_poisoned_seed_dies_alone(tmp_path: Path) -> None:
     table = bad.metrics()
     poisoned = table["training.learning_rate"] == 1e38
     assert table[poisoned].evaluation_return.isna().iloc[-1] and not table[~poisoned].evaluation_return.isna().any()
+
+
+def test_a_run_can_be_repeated_from_what_it_wrote(whole: Path, tmp_path: Path) -> None:
+    assert main(["repeat", str(whole), "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    assert_same(whole, tmp_path / "again")
