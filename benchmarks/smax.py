@@ -13,7 +13,7 @@ from marlx_envs import jaxmarl
 import marlx
 from benchmarks.common import Table
 from benchmarks.throughput import play, rate
-from marlx.engine.seeds import Fleet
+from marlx.engine.seeds import ROWS, Fleet
 from marlx.exploration import uniform_available
 from marlx.program import Program
 
@@ -24,10 +24,9 @@ PLAY += [("27m_vs_30m", 16, 100), ("27m_vs_30m", 256, 10)]
 
 def run(*, quick: bool) -> list[Table]:
     """Both tables."""
-    return [
-        _random_play(PLAY[:1] if quick else PLAY, 3 if quick else 7),
-        _training(1 if quick else 3, 1 if quick else 4),
-    ]
+    if quick:
+        return [_random_play(PLAY[:1], 3), _training(1, ((1, 1),))]
+    return [_random_play(PLAY, 7), _training(3, ((1, 1), (1, 2), (4, 1)))]
 
 
 def _random_play(works: list[tuple[str, int, int]], repeats: int) -> Table:
@@ -85,24 +84,22 @@ def _jaxmarl_play(environment: Any, count: int, steps: int, key: jax.Array) -> j
     return jax.lax.scan(slot, states, jax.random.split(rest, steps))[1].sum()
 
 
-def _training(repeats: int, most_seeds: int) -> Table:
-    """QMIX on 2s3z with the defaults for SMAX: 16 x 128 steps, then 8 updates of 32 rows x 128 steps."""
+def _training(repeats: int, layouts: tuple[tuple[int, int], ...]) -> Table:
+    """QMIX on 2s3z with the defaults for SMAX: 16 x 128 steps, then 8 updates of 32 rows x 128 steps.
+
+    Args:
+        layouts: pairs of seeds, and devices that share the rows of each.
+    """
     rows = []
-    for count in sorted({1, most_seeds}):
+    for count, split in layouts:
         experiment = marlx.configure("qmix", "smax", "environment.scenario=2s3z")
-        program = Program(experiment)
-        fleet = Fleet(program, experiment.numbers(), range(count))
+        program = Program(experiment, ROWS if split > 1 else None)
+        fleet = Fleet(program, experiment.numbers(), range(count), split=split)
         compiling = fleet.compile()
         per_second = rate(fleet, program, 4, repeats)
         update = count / per_second * program.plan.steps_per_iteration / experiment.training["updates_per_iteration"]
-        state = jax.eval_shape(program.init, jax.random.key(0), experiment.numbers())
+        state = jax.eval_shape(Program(experiment).init, jax.random.key(0), experiment.numbers())
         replay = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.replay)) / 1e6
-        rows.append((count, per_second, 1e3 * update, replay, compiling))
-    columns = (
-        "seeds",
-        "steps/s, all seeds",
-        "ms per update of a seed, rollout included",
-        "replay MB a seed",
-        "compile s",
-    )
-    return Table("QMIX on 2s3z, learning phase", columns, rows)
+        rows.append((count, "yes" if split > 1 else "no", per_second, 1e3 * update, replay, compiling))
+    columns = ("seeds", "rows split", "steps/s", "ms an update, with rollout", "replay MB a seed", "compile s")
+    return Table("QMIX on 2s3z, learning phase, all seeds together", columns, rows)

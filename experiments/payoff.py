@@ -148,15 +148,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--name", help="of the files; payoff_ and the payoff's")
     options = parser.parse_args(arguments)
     outcomes = {}
     for method in options.methods:
         outcomes[method] = study(method, options.payoff, options.seeds, options.steps)
         print(f"{method}: {outcomes[method].share:.0%} at the best, {outcomes[method].seconds:.0f} s", flush=True)
+    path = options.out / (options.name or f"payoff_{options.payoff}")
     words = f"uniform data, {options.seeds} seeds, {options.steps:,} steps each"
-    report(options.payoff, outcomes, words, options.out / f"payoff_{options.payoff}.png")
+    report(options.payoff, outcomes, words, path.with_suffix(".png"))
     methods = {name: outcome.plain() for name, outcome in outcomes.items()}
-    record.write(options.out / f"payoff_{options.payoff}.json", methods=methods)
+    record.write(path.with_suffix(".json"), methods=methods)
 
 
 if __name__ == "__main__":

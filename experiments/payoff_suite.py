@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--name", default="payoff_suite", help="of the files")
     options = parser.parse_args(arguments)
 
     import pandas as pd
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{method}: best in {share:.0%}, {time.perf_counter() - started:.0f} s", flush=True)
     frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "payoff_suite"
+    path = options.out / options.name
     frame.to_parquet(path.with_suffix(".parquet"), index=False)
     shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
     record.write(path.with_suffix(".json"), shares=shares)

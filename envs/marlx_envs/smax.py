@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from marlx_envs import jaxmarl, smax_battle
 from marlx_envs.base import Environment, Params, Spec, Step
 from marlx_envs.discovery import Entry
-from marlx_envs.options import UsageError, choice, flag, number, size, text
+from marlx_envs.options import UsageError, choice, flag, number, size, text, unknown
 from marlx_envs.smax_battle import Battle
 from marlx_envs.smax_engine import NativeEngine
 from marlx_envs.smax_rules import SHOOT, STOP, statistics
 from marlx_envs.smax_special import special
-from marlx_envs.smax_units import JAXMARL_KINDS, SCENARIOS, UNITS, Scenario, kinds, n_kinds, team_of
+from marlx_envs.smax_units import JAXMARL_KINDS, KNOWN_UNITS, SCENARIOS, UNITS, Scenario, kinds, n_kinds, team_of
 
 Entry(
     name="smax",
@@ -36,8 +36,8 @@ KILL, WIN, BEST_RETURN = 10.0, 200.0, 20.0  # of SMAC's reward
 class Smax(Environment):
     """A scenario, or teams of one's own. `won`: all enemies are dead and an ally lives."""
 
-    scenario: str = choice("3m", "who fights whom, and where they begin", SCENARIOS)
-    allies: str = text("", "team in place of the scenario's, as 2s3Z; units m marine M marauder s stalker Z zealot ..")
+    scenario: str = text("3m", "who fights whom, and where they begin")
+    allies: str = text("", f"team in place of the scenario's, as 2s3Z; units: {KNOWN_UNITS}")
     enemies: str = text("", "enemies in place of the scenario's")
     episode_limit: int = size(100, "environment steps; 0 takes the limit of the StarCraft map", low=0, high=65535)
     limit_is_terminal: bool = flag(True, "the time limit terminates the episode instead of truncating it")
@@ -56,6 +56,8 @@ class Smax(Environment):
     engine: str = choice("native", "this package's own, or jaxmarl's (slower; the reference)", ("native", "jaxmarl"))
 
     def __post_init__(self) -> None:
+        if self.scenario not in SCENARIOS:
+            raise unknown("value of environment.scenario", self.scenario, SCENARIOS)
         if self.engine == "jaxmarl":
             jaxmarl.check_version()
             if special(kinds(self.battle.allies + self.battle.enemies)) is not None:
@@ -63,6 +65,11 @@ class Smax(Environment):
                 raise UsageError(f"environment.engine=jaxmarl does not have {ours}; take native")
         if self.battle.drawn and (self.allies or self.enemies):
             raise UsageError(f"environment.scenario={self.scenario} draws its units; name teams with another scenario")
+
+    @classmethod
+    def named_values(cls) -> dict[str, tuple[str, ...]]:
+        """The scenarios."""
+        return {"scenario": tuple(SCENARIOS)}
 
     @cached_property
     def battle(self) -> Scenario:

@@ -45,6 +45,7 @@ UNITS = (
     Unit("b", "baneling", 3.5, 20, 2, 8, 0.375, 30, 0.83, splash=2.2, bursts=True, hits_air=False),
     Unit("v", "medivac", 3.5, 0, 4, 11, 0.75, 150, 1.0, heals=12.6, flies=True),
 )
+KNOWN_UNITS = ", ".join(f"{unit.letter} {unit.name}" for unit in UNITS)
 LETTERS = "".join(unit.letter for unit in UNITS)
 JAXMARL_KINDS = 6  # the first so many
 Kinds = Any  # uint8, numbers of kinds; of numpy where they are fixed
@@ -128,8 +129,9 @@ def kinds(letters: str) -> np.ndarray:
 def team_of(text: str, option: str) -> str:
     """The letters of a team written as `2s3Z`. Raises `UsageError`."""
     if not re.fullmatch(rf"(\d+[{LETTERS}] *)+", text):
-        known = ", ".join(f"{unit.letter} {unit.name}" for unit in UNITS)
-        raise UsageError(f"{option} must be counts and letters of units like '2s3Z', not {shown(text)}; units: {known}")
+        raise UsageError(
+            f"{option} must be counts and letters of units like '2s3Z', not {shown(text)}; units: {KNOWN_UNITS}"
+        )
     if any(int(count) == 0 for count in re.findall(r"\d+", text)):
         raise UsageError(f"{option} must name at least one unit of each kind, not {shown(text)}")
     if sum(int(count[:9]) for count in re.findall(r"\d+", text)) > MOST_UNITS:

@@ -5,6 +5,9 @@ A job that is preempted or runs out of time is queued again by submitit and goes
 
 import importlib.util
 import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,11 +17,12 @@ from typing import Any
 from marlx_envs.options import UsageError, unknown
 
 from marlx.host.files import read_toml, write_toml
+from marlx.host.signals import Interrupted
 from marlx.host.sweep import PLAN, Cell, read_sweep
 
 LAUNCHERS = ("local", "slurm")
 FOLDER, QUEUE = "jobs", "queue.toml"
-_ALIVE = {"PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SUSPENDED", "RESIZING"}
+_ENDING = {"COMPLETED", "COMPLETING", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,13 @@ class CellJob:
         """Trains what is left of the cell."""
         sweep = read_sweep(Path(self.out) / PLAN)
         cell = next(cell for cell in sweep.cells if cell.name == self.name)
-        return str(sweep.run(cell, Path(self.out), **{**self.settings, "progress": False}).record["status"])
+        try:
+            return str(sweep.run(cell, Path(self.out), **{**self.settings, "progress": False}).record["status"])
+        except Interrupted as stop:
+            if stop.number == signal.SIGUSR2:  # submitit's; what there is was saved, now the job is its again
+                os.kill(os.getpid(), signal.SIGUSR2)
+                time.sleep(60)
+            raise
 
     def checkpoint(self, *_: Any) -> Any:
         """What submitit queues again when the job is preempted: the same; it goes on from its checkpoint."""
@@ -77,10 +87,11 @@ def submit(
 def is_queued(out: Path, cell: Cell) -> bool:
     """Whether a job for a cell waits or runs."""
     launcher, number = _queue(out).get(cell.name, (None, None))
-    if launcher == "slurm" and importlib.util.find_spec("submitit") is not None:
-        submitit = _submitit()
-        with suppress(Exception):  # whatever a queue that is not there raises
-            return str(submitit.SlurmJob(out.absolute() / FOLDER, number).state).split()[0] in _ALIVE
+    if launcher == "slurm":
+        with suppress(OSError, subprocess.SubprocessError):  # there is no queue here; it does not know the job
+            command = ["squeue", "--noheader", "--format=%T", f"--jobs={number}"]
+            found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+            return any(word not in _ENDING for word in found.stdout.split())
     if launcher == "local":
         with suppress(OSError, ValueError):
             os.kill(int(str(number)), 0)  # submitit's local job ids are process ids

@@ -1,11 +1,11 @@
-"""Ctrl-C, SIGTERM and SIGUSR1, a cluster's warning: the first asks to stop soon, a second one stops at once."""
+"""Ctrl-C, SIGTERM, and SIGUSR1 or SIGUSR2 of clusters: the first asks to stop soon, a second one stops at once."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 REQUEUE = 75  # "try again later" (EX_TEMPFAIL of sysexits.h)
 
 
@@ -18,8 +18,8 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """128 + number of the signal: 130 for Ctrl-C, 143 for SIGTERM; 75 for SIGUSR1, which asks to be run again."""
-        return REQUEUE if self.number == signal.SIGUSR1 else 128 + self.number
+        """128 + number of the signal: 130 for Ctrl-C, 143 for SIGTERM; 75 for SIGUSR1 and SIGUSR2, to be run again."""
+        return REQUEUE if self.number in (signal.SIGUSR1, signal.SIGUSR2) else 128 + self.number
 
 
 class StopRequest:

@@ -86,3 +86,29 @@ def side_by_side(scenario, steps, games, resync):
 
     run = jax.jit(jax.vmap(play, out_axes=1))
     return jax.tree.map(np.asarray, run(jax.random.split(jax.random.key(3), games), np.arange(games) % 2 == 1))
+
+
+def episodes(environment, count):
+    """Scripted episodes: return, length, whether won, units left and the first distance of the armies, [count] each."""
+
+    def episode(key):
+        reset_key, play_key = jax.random.split(key)
+        first = environment.reset(reset_key)
+
+        def step(carry, key):
+            battle, done, total, won = carry
+            act_key, step_key = jax.random.split(key)
+            actions = scripted_player(act_key, environment.available_actions(battle))
+            after, reward, terminated, truncated, info = environment.step(step_key, battle, actions)
+            kept = jax.tree.map(lambda new, old: jnp.where(done, old, new), after, battle)
+            carry = kept, done | terminated | truncated, total + jnp.where(done, 0, reward), won | (info["won"] & ~done)
+            return carry, None
+
+        start = (first, jnp.zeros((), bool), jnp.float32(0), jnp.zeros((), bool))
+        (last, _, total, won), _ = jax.lax.scan(step, start, jax.random.split(play_key, environment.spec.episode_limit))
+        place, allies = first.units.position, environment.spec.n_agents
+        apart = jnp.linalg.norm(place[:, :allies].mean(1) - place[:, allies:].mean(1))
+        left = (last.units.health > 0).sum()
+        return {"return": total, "length": last.time, "won": won, "left": left, "apart": apart}
+
+    return jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(11), count))

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from marlx_envs.smax import Smax
 from marlx_envs.smax_special import special
 from marlx_envs.smax_units import SCENARIOS, kinds
 
-from tests.envs.smax_games import side_by_side
+from tests.envs.smax_games import episodes, side_by_side
 
 TOLERANCE = 1e-4
 COMMON = [name for name, battle in SCENARIOS.items() if special(kinds(battle.allies + battle.enemies)) is None]
@@ -30,3 +31,15 @@ def test_a_hundred_steps_equal_jaxmarl(scenario, resync):
 def test_a_thousand_steps_equal_jaxmarl(scenario):
     pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install 'marlx[smax]'")
     check(side_by_side(scenario, steps=1_000, games=4, resync=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["3m", "smacv2_5_units"])
+def test_with_their_own_random_numbers_both_engines_play_alike(scenario):
+    """Means over episodes of scripted play, from each engine's own starts, differ by less than 4 standard errors."""
+    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install 'marlx[smax]'")
+    found = [episodes(Smax(scenario=scenario, engine=engine), 1_000) for engine in ("native", "jaxmarl")]
+    for name in found[0]:
+        ours, theirs = (np.asarray(each[name], np.float64) for each in found)
+        error = np.sqrt((ours.var() + theirs.var()) / len(ours))
+        assert abs(ours.mean() - theirs.mean()) < 4 * error, (name, ours.mean(), theirs.mean(), error)

@@ -1,0 +1,65 @@
+"""SMAX: `python -m experiments.smax --methods qmix pow_qmix --scenarios 3m 2s3z`.
+
+One run for each method and scenario with the project's one set of numbers for SMAX, its seeds side by side; then a
+table, and curves of win rate and return for each scenario. Runs that are there already go on where they stopped.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments import record
+
+METRICS = ("evaluation_win_rate", "evaluation_return")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.smax", description=__doc__)
+    parser.add_argument("--methods", nargs="+", default=["qmix"])
+    parser.add_argument("--scenarios", nargs="+", default=["3m", "2s3z"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2_000_000)
+    parser.add_argument("--runs", type=Path, default=Path("runs") / "smax", help="where the runs lie")
+    parser.add_argument("--out", type=Path, default=record.RESULTS)
+    parser.add_argument("overrides", nargs="*", metavar="section.name=value")
+    options = parser.parse_args(arguments)
+
+    import pandas as pd
+
+    import marlx
+    from marlx.analysis.plots import learning_curves
+    from marlx.host import backend
+    from marlx.host.drawing import curve
+
+    backend.prepare(options.seeds)
+
+    table = Table("scenario", "method", "greedy wins, each seed", "greedy return, each seed", "steps/s, all seeds")
+    for scenario in options.scenarios:
+        runs = {}
+        for method in options.methods:
+            chosen = (f"environment.scenario={scenario}", f"training.total_steps={options.steps}")
+            experiment = marlx.configure(method, "smax", *chosen, *options.overrides)
+            out = options.runs / f"{method}_{scenario}"
+            run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
+            last = run.metrics().groupby("seed").last()
+            shown = [" ".join(f"{value:.2f}" for value in last[metric]) for metric in METRICS]
+            table.add_row(scenario, method, *shown, f"{run.record['steps_per_second']:,.0f}")
+            runs[method] = run
+        name = f"smax_{scenario}_{'_'.join(options.methods)}"
+        options.out.mkdir(parents=True, exist_ok=True)
+        for metric in METRICS:
+            curves = [curve(run, metric, method) for method, run in runs.items()]
+            picture = learning_curves(curves, metric, f"smax, {scenario}", best=None)
+            picture.savefig(options.out / f"{name}_{metric.removeprefix('evaluation_')}.png", dpi=200)
+        tidy = pd.concat([run.tidy().assign(method=method) for method, run in runs.items()], ignore_index=True)
+        tidy.to_parquet(options.out / f"{name}.parquet", index=False)
+        record.write(options.out / f"{name}.json", runs={method: run.record for method, run in runs.items()})
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
