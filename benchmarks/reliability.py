@@ -204,6 +204,34 @@ def _damage(out: Path) -> None:
         victim.write_bytes(content)
 
 
+def configurations(share: float) -> Rows:
+    """Random configurations: how many train for two iterations, are refused in one line, or do anything else."""
+    import jax
+    from hypothesis import given, settings
+
+    from tests.test_fuzz import QUIET
+    from tests.test_fuzz import configurations as cases
+    from tests.test_fuzz import trains as attempt
+
+    counts = {"train": 0, "are refused in one line": 0, "crash": 0}
+
+    @settings(max_examples=round(1000 * share), **{**QUIET, "derandomize": False})
+    @given(cases())
+    def one(case: Any) -> None:
+        try:
+            counts["train" if attempt(case) else "are refused in one line"] += 1
+        except Exception as error:
+            counts["crash"] += 1
+            print("crash:", case, repr(error)[:300], flush=True)
+        if sum(counts.values()) % 20 == 0:
+            jax.clear_caches()
+            print(counts, flush=True)
+
+    one()
+    outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return [("random configurations", sum(counts.values()), outcome)]
+
+
 def _command(out: Path) -> list[str]:
     return [sys.executable, "-m", "marlx", "train", *WORK, *SEEDS, "--out", str(out), "--resume"]
 
@@ -230,7 +258,12 @@ def _same(one: Path, other: Path) -> bool:
     return same
 
 
-TESTS: dict[str, Callable[[float], Any]] = {"company": company, "kills": kills, "damage": damage}
+TESTS: dict[str, Callable[[float], Any]] = {
+    "company": company,
+    "kills": kills,
+    "damage": damage,
+    "configurations": configurations,
+}
 
 
 if __name__ == "__main__":

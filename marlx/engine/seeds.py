@@ -128,6 +128,7 @@ class Fleet:
         self._init: Any = jax.jit(self._spread(program.init, 0))
         self._train: Any = jax.jit(self._spread(program.train, 2), donate_argnums=2)
         self._record: Any = jax.jit(self._spread(program.record, 1), donate_argnums=1)
+        self.shapes: Any = jax.eval_shape(self._init, self.keys, self.numbers)  # of all seats, padding included
 
     def reseated(self, seeds: Sequence[int], numbers: Any) -> "Fleet":
         """The same compiled program for other seeds and numbers; at most as many as its layout has places."""
@@ -195,7 +196,7 @@ class Fleet:
         with ThreadPoolExecutor(3) as pool:
             init = self._init.lower(self.keys, self.numbers)
             compiled = [pool.submit(init.compile, quickly)]
-            state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), init.out_info)
+            state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), self.shapes)
             compiled.append(pool.submit(self._train.lower(index, index, state, self.numbers).compile))
             compiled.append(pool.submit(self._record.lower(index, state, self.numbers).compile, quickly))
             self._init, self._train, self._record = (phase.result() for phase in compiled)

@@ -75,6 +75,7 @@ class Job:
         self.ledger = Ledger(path, lanes, base_seed, record)
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
+        self.busy = 0.0  # seconds in compiled code
         self.keeper: Checkpoints | None = None
         self.trackers: list[Tracker] = []
         self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
@@ -180,13 +181,14 @@ class Job:
         places = slice(first, first + count)
         self.fleet = self.fleet.reseated(self.lanes.ids(places), self.lanes.numbers(places))
         self.firsts = [*(start for start in self.firsts if start < first), first]
-        start = self._restored(saved) if saved else Position(0, 0, self.fleet.init())
+        start = self._restored(saved) if saved else Position(0, 0, self.fleet.init(), busy=self.busy)
         interval = self.settings.checkpoint_interval
         every = -(-interval // self.plan.steps_per_iteration) if interval else None
         try:
             for position in advance(self.fleet, self.plan.evaluations, start, every=every):
                 if position.record is not None:
                     self._evaluated(first, position)
+                self.busy = position.busy
                 self.env_steps = self.steps_before + int(
                     np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64)
                 )
@@ -243,6 +245,7 @@ class Job:
             "recorded": position.recorded,
             "steps_before": self.steps_before,
             "seconds": self._seconds(),
+            "busy": round(position.busy, 3),
             "dead": self.ledger.record["dead"],
         }
         self._checkpoints().save(notes, arrays, None if score is None else float(iqm(score)))
@@ -250,17 +253,17 @@ class Job:
 
     def _restored(self, saved: Saved) -> Position:
         """The position of a checkpoint of the seated lanes."""
-        shapes, rows = jax.eval_shape(self.fleet.init), np.arange(len(self.fleet.seeds))
+        shapes, rows = self.fleet.shapes, np.arange(len(self.fleet.seeds))
         iteration, recorded = saved.notes["iteration"], saved.notes["recorded"]
         if any(name.startswith("replay/") for name in saved.arrays):
             state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes, rows))
-            return Position(iteration, recorded, state)
+            return Position(iteration, recorded, state, busy=saved.notes["busy"])
         state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows))
         self._tell(
             "the checkpoint has no replay: it is filled by fresh play, so the run is not the one it would have been"
         )
         state = self.fleet.refill(iteration, state._replace(replay=self.fleet.init().replay))
-        return Position(iteration, recorded, state)
+        return Position(iteration, recorded, state, busy=saved.notes["busy"])
 
     def _halve(self, first: int) -> None:
         """Half as many lanes at a time, and the chunk at work from its beginning.
@@ -288,6 +291,7 @@ class Job:
             self.keeper = None
 
     def _conclude(self, status: str, last: Mapping[str, Any]) -> None:
+        self.ledger.record["device_seconds"] = round(self.busy, 3)
         self.ledger.conclude(status, self._seconds(), self.env_steps, last)
 
     def _farewell(self, first: int, position: Position) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from marlx.analysis.statistics import interval
@@ -63,7 +62,7 @@ class Ledger:
         experiment = self.lanes.experiment
         if self.new:
             write_toml(self.path / directory.EXPERIMENT, experiment.to_dict() | plain(experiment))
-        each = tree_bytes(jax.eval_shape(fleet.init).learner.params) // fleet.layout.padded
+        each = tree_bytes(fleet.shapes.learner.params) // fleet.layout.padded
         check_space(self.path, (2 * each + 200 * evaluations) * len(self.lanes))
         self.note(self.name)
 

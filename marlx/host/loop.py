@@ -29,6 +29,7 @@ class Position:
     recorded: int  # records so far
     state: Any  # of all seeds, on the devices; consumed by the next chunk
     record: Record | None = None  # the one that was just made
+    busy: float = 0.0  # seconds spent in the fleet so far
 
 
 class Pace:
@@ -66,11 +67,14 @@ def advance(
             count = pace.next(min(remaining, every - position.iteration % every) if every else remaining)
             started = time.perf_counter()
             state = fleet.train(position.iteration, count, position.state)
-            pace.measured(count, time.perf_counter() - started)
-            position = Position(position.iteration + count, position.recorded, state)
+            elapsed = time.perf_counter() - started
+            pace.measured(count, elapsed)
+            position = Position(position.iteration + count, position.recorded, state, busy=position.busy + elapsed)
             if position.iteration < end:
                 yield position
+        started = time.perf_counter()
         state, record = fleet.record(end, position.state)
-        position = Position(end, position.recorded + 1, state, record)
+        busy = position.busy + time.perf_counter() - started
+        position = Position(end, position.recorded + 1, state, record, busy)
         yield position
         position = replace(position, record=None)
