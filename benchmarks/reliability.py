@@ -215,7 +215,9 @@ def configurations(share: float) -> Rows:
 
     counts = {"train": 0, "are refused in one line": 0, "crash": 0}
 
-    @settings(max_examples=round(1000 * share), **{**QUIET, "derandomize": False})
+    quiet: Any = {**QUIET, "derandomize": False}
+
+    @settings(max_examples=round(1000 * share), **quiet)
     @given(cases())
     def one(case: Any) -> None:
         try:
