@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -74,16 +75,17 @@ def main() -> int:
     for name in options.names:
         if name not in TESTS:
             parser.error(f"unknown test {name!r}; valid: {', '.join(TESTS)}")
-    rows = []
+    rows, failed = [], False
     for name in options.names or TESTS:
         started = time.perf_counter()
         for label, count, outcome in TESTS[name](options.share):
             rows.append((label, count, outcome, time.perf_counter() - started))
             print(*rows[-1], flush=True)
+            failed |= bool(re.search(r"[1-9]\d* (seeds )?(differ|neither|crash)", outcome))
     table = Table("Reliability", ("test", "count", "outcome", "s"), rows)
     table.show()
     write(options.json, [table])
-    return 0
+    return int(failed)
 
 
 Rows = list[tuple[str, int, str]]
@@ -100,14 +102,12 @@ def company(share: float) -> Rows:
     ]
     rows = []
     seen: dict[tuple[str, int], set[str]] = {}
-    compared = 0
     for devices in (1, 2, 8):
         command = [sys.executable, "-c", _COMPANY, str(devices), json.dumps(works)]
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
         for names, _, prints in map(json.loads, lines):
             for seed, digest in prints.items():
                 seen.setdefault((" ".join(names), seed), set()).add(digest)
-                compared += 1
     different = {work: sum(len(v) > 1 for (w, _), v in seen.items() if w == work) for work, _ in seen}
     for work, count in different.items():
         rows.append((f"{work}: seeds alone, in 7, 64, 1,000; on 1, 2, 8 devices", 1000, f"{count} seeds differ"))
@@ -147,7 +147,10 @@ def _killed_after(life: float) -> Callable[[Path], bool]:
         """Whether the process was killed before it ended."""
         process = subprocess.Popen(_command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            return process.wait(timeout=random.uniform(0.3, 1.0) * life) != 0
+            code = process.wait(timeout=random.uniform(0.3, 1.0) * life)
+            if code:
+                raise RuntimeError(f"{out} ended with {code} of itself")
+            return False
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -168,6 +171,7 @@ def damage(share: float) -> Rows:
         _train(whole, check=True)
         process = subprocess.Popen(_command(stopped), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not list(stopped.glob("metrics/00000004-000004.parquet")):
+            assert process.poll() is None, "it ended before it was stopped"
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         process.wait()
@@ -202,6 +206,49 @@ def _damage(out: Path) -> None:
     else:
         content[place] ^= 1 << random.randrange(8)
         victim.write_bytes(content)
+
+
+def poison(share: float) -> Rows:
+    """One seed of 64 with a learning rate that is too large: the other 63 against a run without it."""
+    import jax
+    import numpy as np
+
+    import marlx
+
+    rates = [1e-3 * (1 + i / 64) for i in range(64)]
+    with tempfile.TemporaryDirectory() as folder:
+        runs = []
+        for name, rate in (("bad", 1e38), ("good", rates[17])):
+            grid = {"training.learning_rate": [*rates[:17], rate, *rates[18:]]}
+            runs.append(marlx.train(marlx.configure(*WORK), 1, Path(folder) / name, grid=grid, progress=False))
+        unchanged = np.ones(64, bool)
+        for a, b in zip(*(jax.tree.leaves(run.params) for run in runs), strict=True):
+            unchanged &= (a == b).reshape(64, -1).all(1)
+        dead = [entry["training.learning_rate"] for entry in runs[0].record["dead"]]
+        different = 63 - int(unchanged.sum())
+        return [("a poisoned seed among 64", 1, f"dead: {dead}; of the other 63, {different} differ")]
+
+
+def cost(share: float) -> Rows:
+    """Checkpoints each 5% of a run of two minutes, with and without them in turn, replay included."""
+    import marlx
+
+    experiment = marlx.configure("qmix", "predator_prey", f"training.total_steps={round(800_000 * share)}",
+                                 "training.buffer_size=1000", "evaluation.interval=0")  # fmt: skip
+    never = 2**31 - 1
+    times: dict[str, list[float]] = {"none": [], "each 5%": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(3):
+            for label, interval in (("none", never), ("each 5%", experiment.training["total_steps"] // 20)):
+                out = Path(folder) / f"{label}-{number}"
+                run = marlx.train(
+                    experiment, 2, out, checkpoint_interval=interval, checkpoint_replay=True, progress=False
+                )
+                times[label].append(run.record["train_seconds"])
+    plain, saving = (sorted(times[label])[1] for label in times)
+    return [
+        ("cost of 20 checkpoints in a run", 3, f"{plain:.1f} s without, {saving:.1f} s with: {saving / plain - 1:+.1%}")
+    ]
 
 
 def configurations(share: float) -> Rows:
@@ -264,6 +311,8 @@ TESTS: dict[str, Callable[[float], Any]] = {
     "company": company,
     "kills": kills,
     "damage": damage,
+    "poison": poison,
+    "cost": cost,
     "configurations": configurations,
 }
 

@@ -66,4 +66,4 @@ def watched(fault: Fault, loss: jax.Array, learner: Any, env_steps: jax.Array) -
 
 
 def _finite(tree: Any) -> jax.Array:
-    return jnp.isfinite(optax.global_norm(tree))
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)] or [jnp.bool_(True)]).all()

@@ -8,21 +8,23 @@ from typing import Any
 
 import jax
 
+PROCESSES = "MARLX_PROCESSES"  # environment variable: processes of one run on this host
 SHARE = 0.6  # of the free memory that a chunk may take
 COPIES = 2.2  # of its state: what goes into a phase and what comes out of it, and what it needs meanwhile
 
 
 def chunk_size(init: Callable[..., Any], numbers: Any, seeds: int, width: int) -> int:
-    """Seeds of a chunk: all of them if they fit, else the fewest equal chunks.
+    """Seeds of a chunk: all of them if they fit, else the fewest equal chunks of whole groups.
 
     Args:
         init: (key, numbers) -> the state of one seed.
         numbers: of one seed.
-        width: seeds that are computed together at the least.
+        width: seeds of a group, which are computed together.
     """
-    fitting = max(width, int(SHARE * free_memory() / (COPIES * state_bytes(init, numbers))))
-    chunks = -(-seeds // fitting)
-    return -(-seeds // chunks)
+    fitting = int(SHARE * free_memory() / (COPIES * state_bytes(init, numbers)))
+    groups, most = -(-seeds // width), max(1, fitting // width)
+    chunks = -(-groups // most)
+    return min(seeds, -(-groups // chunks) * width)
 
 
 def state_bytes(init: Callable[..., Any], numbers: Any) -> int:
@@ -53,6 +55,7 @@ def is_exhaustion(error: BaseException) -> bool:
 
 def _host_memory() -> int:
     """What the system says is available, and a container's limit."""
+    processes = int(os.environ.get(PROCESSES, "1"))  # that share this host
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -63,4 +66,4 @@ def _host_memory() -> int:
     ):
         with suppress(OSError, ValueError):  # "max" is no number: no limit
             available = min(available, int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return max(available, 0)
+    return max(available // processes, 0)

@@ -4,9 +4,9 @@
     state, metrics = fleet.record(end, fleet.train(first, count, fleet.init()))
 
 Seed i has the key fold_in(key(base_seed), i) wherever it runs. Between runs of one width its results are the same to
-the bit; at another width batched products round differently. The width therefore does not depend on how many seeds
-there are: they are padded to devices x maps x width; the padding repeats the last seed and is cut from every result.
-State is donated; seeds never communicate, only devices that share the rows of one seed's batches do.
+the bit; at another width batched products round differently. On CPU the width does not depend on how many seeds there
+are: they are padded to devices x maps x width; the padding repeats the last seed and is cut from every result. State is
+donated; seeds never communicate, only devices that share the rows of one seed's batches do.
 
 Numbers can differ between seeds (hyperparameters as an axis): leaves marked in `varied` have a leading axis [S].
 """
@@ -29,6 +29,7 @@ from marlx.types import Metrics
 
 ROWS = "rows"  # mesh axis of the devices that share a batch
 _UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+WIDEST = 1024  # seeds vmapped together on an accelerator
 WIDE_ROWS = 1024  # rows of all seeds of a group together, on a CPU device
 
 
@@ -76,12 +77,12 @@ def choose_width(rows: int, seeds: int) -> int:
     """Seeds to vmap together on this process's devices, for a program whose largest step has `rows` rows.
 
     It does not depend on the number of seeds on CPU. Elsewhere launches of kernels are what company amortises: all
-    seeds of a device, up to the next power of two.
+    seeds of a device, up to the next power of two and at most 1,024.
     """
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
         return cpu_width(rows)
-    return int(2 ** math.ceil(math.log2(-(-seeds // len(devices)))))
+    return int(min(2 ** math.ceil(math.log2(-(-seeds // len(devices)))), WIDEST))
 
 
 def cpu_width(rows: int) -> int:
@@ -128,6 +129,7 @@ class Fleet:
         self._init: Any = jax.jit(self._spread(program.init, 0))
         self._train: Any = jax.jit(self._spread(program.train, 2), donate_argnums=2)
         self._record: Any = jax.jit(self._spread(program.record, 1), donate_argnums=1)
+        self.bytes = 0  # that the largest phase holds, by the compiler's account; known once compiled
         self.shapes: Any = jax.eval_shape(self._init, self.keys, self.numbers)  # of all seats, padding included
 
     def reseated(self, seeds: Sequence[int], numbers: Any) -> "Fleet":
@@ -200,6 +202,7 @@ class Fleet:
             compiled.append(pool.submit(self._train.lower(index, index, state, self.numbers).compile))
             compiled.append(pool.submit(self._record.lower(index, state, self.numbers).compile, quickly))
             self._init, self._train, self._record = (phase.result() for phase in compiled)
+        self.bytes = self.mesh.size * max(map(_bytes, (self._init, self._train, self._record)))
         return time.perf_counter() - started
 
     def init(self) -> Any:
@@ -222,3 +225,12 @@ class Fleet:
     def cut(self, tree: Any) -> Any:
         """Arrays on the host without the padding; waits for the devices."""
         return jax.tree.map(lambda x: np.asarray(x)[: len(self.seeds)], tree)
+
+
+def _bytes(phase: Any) -> int:
+    """Memory of a compiled phase on one device; 0 where the platform does not say."""
+    found = phase.memory_analysis()
+    if found is None:
+        return 0
+    inside = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return int(inside + found.temp_size_in_bytes)

@@ -34,7 +34,7 @@ def cores() -> int:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         if quota != "max":
             count = min(count, -(-int(quota) // int(period)))
-    return max(count, 1)
+    return max(count // int(os.environ.get("MARLX_PROCESSES", "1")), 1)  # that one run has on this host
 
 
 def cache_directory() -> Path:

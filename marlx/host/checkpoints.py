@@ -45,8 +45,14 @@ class Checkpoints:
             options = orbax.CheckpointManagerOptions(cleanup_tmp_directories=True, save_root_metadata=False)
             self._manager = orbax.CheckpointManager(self._folder.absolute(), options=options)
         steps = self._manager.all_steps()
-        self._scores = {step: score for step in steps if (score := self._score(step)) is not None}
+        scores = {step: self._score(step) for step in steps}
+        self._scores = {step: score for step, score in scores.items() if score is not None and np.isfinite(score)}
         self._next = max(steps, default=-1) + 1
+
+    @property
+    def latest(self) -> int:
+        """Number of the last one; -1 if there was none."""
+        return self._next - 1
 
     def save(self, notes: Mapping[str, Any], arrays: Arrays, score: float | None = None) -> None:
         """Begins to save; waits first for the one before.
@@ -101,6 +107,7 @@ class Checkpoints:
     def forget(self, after: int) -> None:
         """Removes the checkpoints after number `after`: the run goes on from there. Raises `DiskError`."""
         with _disk("tidy", self._folder):
+            self._manager.wait_until_finished()
             for number in self._manager.all_steps():
                 if number > after:
                     self._manager.delete(number)

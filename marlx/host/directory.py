@@ -14,6 +14,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,12 +84,18 @@ def held(path: Path) -> Iterator[None]:
     with disk("write", path / EVENTS):
         file = (path / EVENTS).open("a")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another process is at work in {path}; wait for it, or choose another --out") from None
-        except OSError:  # a file system without locks
-            pass
+        for patience in (0.2, 0.2, 0.2, 0.0):  # someone may only be looking whether it is held
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not patience:
+                    raise UsageError(
+                        f"another process is at work in {path}; wait for it, or choose another --out"
+                    ) from None
+                time.sleep(patience)
+            except OSError:  # a file system without locks
+                break
         yield
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from marlx_envs.options import UsageError
 
 from marlx.analysis.statistics import iqm
-from marlx.engine.memory import chunk_size, is_exhaustion, tree_bytes
+from marlx.engine.memory import chunk_size, free_memory, is_exhaustion, tree_bytes
 from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
 from marlx.host import checkpoints, directory, parameters
 from marlx.host.checkpoints import Checkpoints, Saved
@@ -32,6 +32,7 @@ from marlx.host.tracking import Tracker, trackers
 from marlx.program import Program
 
 CHECKPOINT_SECONDS = 120.0
+FULL = 0.9  # of the free memory that the compiled program may ask for
 SMALL_REPLAY = 2**28  # bytes of all seeds of a chunk
 
 
@@ -57,6 +58,7 @@ class Job:
     """
 
     began = 0.0
+    seconds_before = 0.0  # that earlier processes trained
 
     def __init__(
         self, path: Path, lanes: Lanes, base_seed: int, settings: Settings, record: Mapping[str, Any] | None = None
@@ -67,6 +69,8 @@ class Job:
         if settings.split_rows:
             split = spare_split(len(lanes), jax.local_device_count(), experiment.training["batch_size"])
         self.split: int = layout.get("split", split)
+        if self.split > jax.local_device_count():
+            raise UsageError(f"the run was begun with {self.split} devices for each seed; here are fewer")
         self.program = Program(experiment, ROWS if self.split > 1 else None)
         self.plan = self.program.plan
         self.width: int = layout.get("width") or settings.width or choose_width(self.program.rows, len(lanes))
@@ -76,6 +80,7 @@ class Job:
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.busy = 0.0  # seconds in compiled code
+        self.halved = False  # memory ran out, and a smaller chunk begins
         self.keeper: Checkpoints | None = None
         self.trackers: list[Tracker] = []
         self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
@@ -88,6 +93,8 @@ class Job:
         """
         try:
             with StopRequest() as self.stop:
+                if not self.ledger.new and (self.path / directory.METRICS).exists():
+                    return self._end()  # it was stopped while it wrote the files of the end
                 saved = None if self.ledger.new else self._found()
                 count = saved.notes["count"] if saved else self.size
                 self.size = max(self.size, count)  # a saved chunk stays whole
@@ -97,7 +104,10 @@ class Job:
                 self.trackers = trackers(self.settings.wandb, self.settings.tensorboard, self.path, config)
                 self._compile()
                 self._train(saved)
+                self._end()
         except BaseException:
+            with suppress(DiskError):
+                self._close()  # a save that has begun is finished
             for tracker in self.trackers:
                 tracker.finish(1)
             raise
@@ -114,21 +124,51 @@ class Job:
         ledger, recorder = self.ledger, Recorder(self.path)
         if ledger.changed:
             self._tell(f"other versions than before, so numbers may differ in their last bits: {ledger.changed}")
-        if (self.path / directory.METRICS).exists():
-            return None
+        trouble = None
         for saved in self._checkpoints().newest_first(self._tell):
             notes = saved.notes
-            recorder.keep(notes["firsts"], len(self.plan.evaluations), notes["recorded"])
-            parameters.check_parts(self.path, notes["firsts"][:-1])
+            try:
+                recorder.keep(notes["firsts"], len(self.plan.evaluations), notes["recorded"])
+                parameters.keep(self.path, notes["firsts"][:-1])
+            except DiskError:
+                raise
+            except UsageError as error:
+                trouble = trouble or error
+                continue  # an older one may need less
             self._checkpoints().forget(saved.number)
-            ledger.record |= {"dead": notes["dead"], "train_seconds": notes["seconds"]}
-            self.firsts, self.steps_before = notes["firsts"], notes["steps_before"]
+            self._recall(notes)
             self._tell(f"going on from checkpoint {saved.number}, {self._steps(notes['iteration']):,} steps of a seed")
             return saved
+        if trouble:
+            raise trouble
         recorder.keep([0], len(self.plan.evaluations), 0)
+        parameters.keep(self.path, [])
         ledger.record |= {"dead": [], "train_seconds": 0.0}
         self._tell("there is no whole checkpoint, so training begins anew")
         return None
+
+    def _recall(self, notes: Mapping[str, Any]) -> None:
+        """What a checkpoint says of the run so far."""
+        self.ledger.record |= {"dead": notes["dead"], "train_seconds": notes["seconds"]}
+        self.firsts, self.steps_before, self.busy = notes["firsts"], notes["steps_before"], notes.get("busy", 0.0)
+
+    def _end(self) -> dict[str, Any]:
+        """The files of the end, and the record. Every part of them stays until all are there."""
+        recorder = Recorder(self.path)
+        if not self.began:  # the process that trained was stopped in here
+            self.began = time.monotonic()
+            for saved in self._checkpoints().newest_first(self._tell):
+                self._recall(saved.notes)
+                break
+            self.seconds_before = self.ledger.record["train_seconds"]
+        parameters.merge(self.path)
+        last = recorder.last()
+        self.env_steps = int(np.sum(last["env_steps"], dtype=np.int64))
+        recorder.merge()
+        parameters.tidy(self.path)
+        self._close()
+        self._conclude("finished", last)
+        return self.ledger.record
 
     def _seats(self, first: int, count: int) -> Fleet:
         """A fleet for `count` lanes from number `first` on."""
@@ -140,7 +180,13 @@ class Job:
         used = self.fleet.mesh.size
         at_a_time = f", {self.size} at a time" if self.size < len(self.lanes) else ""
         self.report.say(f"{self.path}: {self.ledger.name}{at_a_time} on {used} {_devices(used)}")
-        seconds = round(self.fleet.compile(), 3)
+        seconds = self.fleet.compile()
+        while self.fleet.bytes > FULL * free_memory() and self.size > self.width:  # the compiler's own account
+            self.size = -(-self.size // 2)
+            self.fleet = self._seats(0, self.size)
+            seconds += self.fleet.compile()
+        self.ledger.lay_out(self.fleet)
+        seconds = round(seconds, 3)
         self.ledger.record["compile_seconds"] = seconds
         self.ledger.write()
         self._tell(f"compiled in {seconds:.1f} s")
@@ -149,14 +195,12 @@ class Job:
             raise Interrupted(f"stopped before training began; {what}", self.stop.number)
 
     def _train(self, saved: Saved | None) -> None:
-        """All chunks that are left, and the files of the end."""
+        """All chunks that are left."""
         threading.Thread(target=_import_orbax, daemon=True).start()  # it takes a second, and is needed at the end
-        recorder = self.recorder = Recorder(self.path)
+        self.recorder = Recorder(self.path)
         self.began = self.saved_at = time.monotonic()
-        self.seconds_before: float = self.ledger.record["train_seconds"]
+        self.seconds_before = self.ledger.record["train_seconds"]
         first = self.firsts[-1] if saved else 0
-        if (self.path / directory.METRICS).exists():  # it was stopped while it wrote the files of the end
-            first = len(self.lanes)
         with self.report:
             while first < len(self.lanes):
                 try:
@@ -169,11 +213,6 @@ class Job:
                     continue
                 first += len(self.fleet.seeds)
                 self.steps_before, saved = self.env_steps, None
-        parameters.merge(self.path)
-        last = recorder.last()
-        recorder.merge()
-        self._close()
-        self._conclude("finished", last)
 
     def _train_chunk(self, first: int, saved: Saved | None) -> None:
         """Lanes from `first` on, from their start or a checkpoint to their end. Raises `Interrupted`."""
@@ -181,17 +220,22 @@ class Job:
         places = slice(first, first + count)
         self.fleet = self.fleet.reseated(self.lanes.ids(places), self.lanes.numbers(places))
         self.firsts = [*(start for start in self.firsts if start < first), first]
+        if not saved:
+            self.kept_before = self.keeper.latest if self.keeper else -1
         start = self._restored(saved) if saved else Position(0, 0, self.fleet.init(), busy=self.busy)
         interval = self.settings.checkpoint_interval
         every = -(-interval // self.plan.steps_per_iteration) if interval else None
+        position = start  # it may be the end already
+        self.env_steps = self._count(position)
         try:
+            if self.halved:
+                self._save(start)  # the checkpoints of the larger chunk are gone
+                self.halved = False
             for position in advance(self.fleet, self.plan.evaluations, start, every=every):
                 if position.record is not None:
                     self._evaluated(first, position)
                 self.busy = position.busy
-                self.env_steps = self.steps_before + int(
-                    np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64)
-                )
+                self.env_steps = self._count(position)
                 self.report.update(first, count, self._steps(position.iteration), self.env_steps)
                 if position.iteration == self.plan.iterations or self.stop.number is not None:
                     break
@@ -225,6 +269,10 @@ class Job:
         for tracker in self.trackers:
             tracker.log({**means, "env_steps": env_steps})
 
+    def _count(self, position: Position) -> int:
+        """Environment steps of all seeds so far."""
+        return self.steps_before + int(np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64))
+
     def _due(self, position: Position, every: int | None) -> bool:
         """Whether it is time for a checkpoint."""
         if every is not None:
@@ -257,29 +305,33 @@ class Job:
         iteration, recorded = saved.notes["iteration"], saved.notes["recorded"]
         if any(name.startswith("replay/") for name in saved.arrays):
             state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes, rows))
-            return Position(iteration, recorded, state, busy=saved.notes["busy"])
+            return Position(iteration, recorded, state, busy=self.busy)
         state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows))
         self._tell(
             "the checkpoint has no replay: it is filled by fresh play, so the run is not the one it would have been"
         )
         state = self.fleet.refill(iteration, state._replace(replay=self.fleet.init().replay))
-        return Position(iteration, recorded, state, busy=saved.notes["busy"])
+        return Position(iteration, recorded, state, busy=self.busy)
 
     def _halve(self, first: int) -> None:
-        """Half as many lanes at a time, and the chunk at work from its beginning.
+        """Half as many seats, and the chunk at work from its beginning.
 
         Raises:
             UsageError: there are no fewer.
         """
-        self.size = len(self.fleet.seeds) // 2
-        if self.size < 1:
-            raise UsageError("not even one seed fits the device's memory; lower training.buffer_size or --width")
+        self.size = self.fleet.layout.padded // 2
         del self.fleet
-        self.recorder.keep([*(start for start in self.firsts if start < first), first], len(self.plan.evaluations), 0)
+        if self.size < 1:
+            raise UsageError("not even one seed fits the device's memory; lower training.buffer_size")
+        self.firsts = [*(start for start in self.firsts if start < first), first]
+        self.recorder.keep(self.firsts, len(self.plan.evaluations), 0)
+        self._checkpoints().forget(self.kept_before)
         self._tell(f"the device's memory ran out; going on with {self.size} seeds at a time")
         self.width = min(self.width, self.size)
-        self.fleet = self._seats(first, self.size)
+        self.fleet = self._seats(first, min(self.size, len(self.lanes) - first))
+        self.ledger.lay_out(self.fleet)
         self.fleet.compile()
+        self.halved = True
 
     def _checkpoints(self) -> Checkpoints:
         self.keeper = self.keeper or Checkpoints(self.path)

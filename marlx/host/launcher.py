@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from marlx.host.sweep import PLAN, Cell, read_sweep
 
 LAUNCHERS = ("local", "slurm")
 FOLDER, QUEUE = "jobs", "queue.toml"
-_ENDING = {"COMPLETED", "COMPLETING", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL"}
 
 
 @dataclass(frozen=True)
@@ -79,24 +78,26 @@ def submit(
         executor.update_parameters(name=f"marlx-{out.name}", **{"timeout_min": 60, **resources})
         with executor.batch():
             jobs = [executor.submit(CellJob(str(out.absolute()), cell.name, dict(settings))) for cell in cells]
-    queue = _queue(out) | {cell.name: [launcher, str(job.job_id)] for cell, job in zip(cells, jobs, strict=True)}
-    write_toml(out / FOLDER / QUEUE, queue)
+    mine = {cell.name: (launcher, str(job.job_id)) for cell, job in zip(cells, jobs, strict=True)}
+    write_toml(out / FOLDER / QUEUE, {name: list(entry) for name, entry in (_queue(out) | mine).items()})
     return jobs
 
 
-def is_queued(out: Path, cell: Cell) -> bool:
-    """Whether a job for a cell waits or runs."""
-    launcher, number = _queue(out).get(cell.name, (None, None))
-    if launcher == "slurm":
-        with suppress(OSError, subprocess.SubprocessError):  # there is no queue here; it does not know the job
-            command = ["squeue", "--noheader", "--format=%T", f"--jobs={number}"]
-            found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-            return any(word not in _ENDING for word in found.stdout.split())
-    if launcher == "local":
-        with suppress(OSError, ValueError):
-            os.kill(int(str(number)), 0)  # submitit's local job ids are process ids
-            return True
-    return False
+def queued(out: Path) -> set[str]:
+    """Names of the cells for which a job waits or runs in SLURM's queue.
+
+    Raises:
+        UsageError: jobs were queued from here, and the queue does not answer.
+    """
+    jobs = {number: name for name, (launcher, number) in _queue(out).items() if launcher == "slurm"}
+    if not jobs:
+        return set()
+    command = ["squeue", "--noheader", "--array", "--format=%i"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UsageError(f"SLURM's queue does not answer: {' '.join(str(error).split())[:120]}") from error
+    return {jobs[number] for number in found.stdout.split() if number in jobs}
 
 
 def resources(words: Sequence[str]) -> dict[str, Any]:
@@ -124,9 +125,11 @@ def _submitit() -> Any:
     return submitit
 
 
-def _queue(out: Path) -> dict[str, Any]:
+def _queue(out: Path) -> dict[str, tuple[str, str]]:
+    """Cell -> launcher and number of its latest job."""
     path = out / FOLDER / QUEUE
-    return read_toml(path) if path.is_file() else {}
+    found = read_toml(path) if path.is_file() else {}
+    return {name: (str(entry[0]), str(entry[1])) for name, entry in found.items() if len(entry) == 2}
 
 
 @contextmanager

@@ -30,15 +30,15 @@ class Ledger:
         self.path, self.lanes, self.new = path, lanes, record is None
         self.record: dict[str, Any] = {
             "format": FORMAT,
-            "status": "running",
             "seeds": seed_ids.text(lanes.seeds),
             "base_seed": base_seed,
             **({"grid": {name: list(values) for name, values in lanes.grid.items()}} if lanes.grid else {}),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "train_seconds": 0.0,
             "dead": [],
-            "result": {},
             **(record or {}),
+            "status": "running",
+            "result": {},
             "versions": provenance.versions(),
             "hardware": provenance.hardware(),
         }
@@ -57,14 +57,18 @@ class Ledger:
         Raises:
             DiskError: the disk refuses, or has too little space.
         """
-        self.record["layout"] = dataclasses.asdict(fleet.layout)
-        self.write()
+        self.lay_out(fleet)
         experiment = self.lanes.experiment
         if self.new:
             write_toml(self.path / directory.EXPERIMENT, experiment.to_dict() | plain(experiment))
         each = tree_bytes(fleet.shapes.learner.params) // fleet.layout.padded
         check_space(self.path, (2 * each + 200 * evaluations) * len(self.lanes))
         self.note(self.name)
+
+    def lay_out(self, fleet: Fleet) -> None:
+        """Writes how seeds lie on the devices. Raises `DiskError`."""
+        self.record["layout"] = dataclasses.asdict(fleet.layout)
+        self.write()
 
     def bury(self, columns: Mapping[str, Array], steps: Array, causes: Array) -> list[str]:
         """Notes the seeds that went wrong since the last evaluation; returns a line for each."""

@@ -88,17 +88,20 @@ class Recorder:
         """
         wanted = {self._part(first, index) for first in firsts[:-1] for index in range(evaluations)}
         wanted |= {self._part(firsts[-1], index) for index in range(recorded)}
+        for path in sorted(wanted):
+            _read(path)
         for path in (*_parts(self._parts), *self._parts.glob(".*.parquet.*")):
             if path not in wanted:
                 with disk("remove", path):
                     path.unlink()
-        for path in sorted(wanted):
-            _read(path)
 
     def last(self) -> dict[str, Array]:
-        """The last evaluation of every lane that has one: name -> values [S]."""
+        """The last evaluation of every lane that has one: name -> values [S]; empty if there is none."""
         latest = {path.stem.partition("-")[0]: path for path in _parts(self._parts)}
-        parts = list(latest.values()) or [self._directory / METRICS]
+        whole = self._directory / METRICS
+        parts = list(latest.values()) or [whole] * whole.exists()
+        if not parts:
+            return {}
         tidy = _joined([_read(path) for path in parts]).to_pandas()
         lane = [str(name) for name in tidy.columns if name not in ("env_steps", "name", "value")]
         table = wide(tidy[tidy["env_steps"] == tidy.groupby(lane)["env_steps"].transform("max")])
@@ -132,7 +135,13 @@ class Recorder:
 def read(directory: Path) -> "pd.DataFrame":
     """The tidy table of a run, finished or not; `name` is categorical. Raises `UsageError` on a damaged file."""
     merged = directory / METRICS
-    tables = [_read(path) for path in ([merged] if merged.exists() else _parts(directory / PARTS))]
+    for last_try in (False, True):
+        try:
+            tables = [_read(path) for path in ([merged] if merged.exists() else _parts(directory / PARTS))]
+            break
+        except UsageError:  # unless the run is ending just now, and its parts are being removed
+            if last_try or not merged.exists():
+                raise
     return _joined(tables).to_pandas()
 
 

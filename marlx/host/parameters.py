@@ -4,7 +4,7 @@ ends, a part for each chunk of seeds.
 
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,36 @@ def save_part(directory: Path, first: int, params: Params) -> None:
     write_whole(_part(directory, first), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def check_parts(directory: Path, firsts: Iterable[int]) -> None:
-    """Raises `UsageError` if the parameters of a chunk are missing or damaged."""
-    for first in firsts:
-        _read(_part(directory, first))
+def keep(directory: Path, firsts: Sequence[int]) -> None:
+    """Removes the parts of all chunks but those that begin with the lanes `firsts`.
+
+    Raises:
+        DiskError: a file cannot be removed.
+        UsageError: one that should be there is missing or damaged.
+    """
+    wanted = [_part(directory, first) for first in firsts]
+    for path in wanted:
+        _read(path)
+    for path in (directory / PARAMETER_PARTS).glob("*"):
+        if path not in wanted:
+            with disk("remove", path):
+                path.unlink()
 
 
 def merge(directory: Path) -> None:
-    """Puts the parameters of all chunks into one file, in the order of lanes.
+    """Puts the parameters of all chunks into one file, in the order of lanes; `tidy` removes the parts.
 
     Raises:
-        DiskError: the disk refuses; the parts then stay.
+        DiskError: the disk refuses.
         UsageError: one is damaged.
     """
-    arrays = _joined(directory)
-    write_whole(directory / PARAMETERS, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    if parts := _parts(directory):
+        arrays = _joined(parts)
+        write_whole(directory / PARAMETERS, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def tidy(directory: Path) -> None:
+    """Removes the parts, once the run has all its files."""
     shutil.rmtree(directory / PARAMETER_PARTS, ignore_errors=True)
 
 
@@ -57,7 +72,10 @@ def load(directory: Path, shapes: Params, lanes: int) -> Params:
     Raises:
         UsageError: there are none, they are damaged, or they belong to another composition.
     """
-    arrays = _joined(directory)
+    parts = [directory / PARAMETERS] if (directory / PARAMETERS).is_file() else _parts(directory)
+    if not parts:
+        raise UsageError(f"{directory} holds no parameters: the run has not ended")
+    arrays = _joined(parts)
 
     def leaf(place: Any, shape: Any) -> Any:
         array = arrays.get(_name(place))
@@ -69,17 +87,15 @@ def load(directory: Path, shapes: Params, lanes: int) -> Params:
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
-def _joined(directory: Path) -> _Arrays:
-    """The file of the end, or the parts of a run that has not ended."""
-    parts = sorted((directory / PARAMETER_PARTS).glob("[0-9]*.npz"))
-    if (directory / PARAMETERS).is_file():
-        parts = [directory / PARAMETERS]
-    if not parts:
-        raise UsageError(f"{directory} holds no parameters: the run has not ended")
+def _joined(parts: Sequence[Path]) -> _Arrays:
     archives = [_read(path) for path in parts]
     if len(archives) == 1:
         return archives[0]
     return {name: np.concatenate([archive[name] for archive in archives]) for name in archives[0]}
+
+
+def _parts(directory: Path) -> list[Path]:
+    return sorted((directory / PARAMETER_PARTS).glob("[0-9]*.npz"))
 
 
 def _read(path: Path) -> _Arrays:

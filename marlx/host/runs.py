@@ -56,10 +56,13 @@ def train(
             raise UsageError(f"{existing.path} holds another run: {other}")
         if existing.finished:
             return existing
-    backend.prepare(backend.cores() if how.split_rows else len(lanes), cache)
+    shared = how.split_rows or (existing is not None and existing.record.get("layout", {}).get("split", 1) > 1)
+    backend.prepare(backend.cores() if shared else len(lanes), cache)
     if existing:
         with directory.held(existing.path):
             record = load_run(existing.path).record
+            if record["status"] == "finished":  # by another process, just now
+                return load_run(existing.path)
             return Run(existing.path, experiment, Job(existing.path, lanes, base_seed, how, record).run())
     kept = out is not None and directory.locate(out).is_dir()
     path = directory.claim(out, f"{experiment.algorithm_name}-{experiment.environment_name}", resume)

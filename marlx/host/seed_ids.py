@@ -16,7 +16,7 @@ def seed_ids(seeds: "int | str | Iterable[int]") -> list[int]:
         UsageError: no seed, too many, one twice, or not whole numbers from 0 to 2**32 - 1.
     """
     ranges = _ranges(seeds)
-    count = sum(map(len, ranges))
+    count = sum(max(0, part.stop - part.start) for part in ranges)  # a range too long has no len
     if count == 0:
         raise UsageError(
             "seeds must be at least 1, not 0" if seeds in (0, "0") else "seeds must name at least one seed"

@@ -5,8 +5,10 @@ and one that dies leaves the others alone. On several hosts JAX finds out which 
 pods, Open MPI), and `marlx train --distributed` is started on each as usual there.
 """
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,11 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 from marlx_envs.options import UsageError, shown
 
+from marlx.engine.memory import PROCESSES
 from marlx.host import directory, results, seed_ids
 from marlx.host.results import Run
+from marlx.host.signals import SIGNALS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_ASK = """
+import json, sys
+import jax
+jax.distributed.initialize(**json.loads(sys.argv[1]))
+print(jax.process_index(), jax.process_count())
+"""
 
 
 def split(ids: Sequence[int], index: int, count: int) -> list[int]:
@@ -44,7 +56,9 @@ def parse(word: str) -> tuple[int, int]:
 
 
 def distributed(address: str | None) -> tuple[int, int]:
-    """This process's number and how many there are, as JAX finds out; starts JAX.
+    """This process's number and how many there are, as JAX finds out.
+
+    A child process asks and ends: this one stays apart from the others, so that one that dies ends nobody else.
 
     Args:
         address: "HOST:PORT,K/N" where nothing can be found out; None or "auto" asks the cluster.
@@ -52,41 +66,68 @@ def distributed(address: str | None) -> tuple[int, int]:
     Raises:
         UsageError: there is no cluster that JAX knows, or the others do not answer.
     """
-    import jax
-
     known: dict[str, Any] = {}
     if address not in (None, "auto"):
-        host, _, place = str(address).partition(",")
+        host, comma, place = str(address).partition(",")
+        if not comma:
+            raise UsageError(f"--distributed must be auto or HOST:PORT,K/N, not {shown(address)}")
         known["process_id"], known["num_processes"] = parse(place)
         known["coordinator_address"] = host
-    try:
-        jax.distributed.initialize(**known)
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(f"no group of processes: {' '.join(str(error).split())[:160]}") from error
-    return jax.process_index(), jax.process_count()
+    asked = subprocess.run([sys.executable, "-c", _ASK, json.dumps(known)], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        last = asked.stderr.strip().rpartition("\n")[2] or f"exit code {asked.returncode}"
+        raise UsageError(f"no group of processes: {' '.join(last.split())[:160]}")
+    index, count = asked.stdout.split()[-2:]
+    return int(index), int(count)
 
 
-def run_here(count: int, arguments: Sequence[str], devices: str | None) -> int:
+def run_here(count: int, arguments: Sequence[str]) -> int:
     """Starts `count` processes of `marlx train` on this host, each with a share; the worst of their exit codes.
 
     Args:
         arguments: of `marlx train`, without --processes.
-        devices: the environment variable that shows a process its device, such as CUDA_VISIBLE_DEVICES; None: all.
+
+    Raises:
+        UsageError: more processes than devices.
     """
-    started = []
+    variable, devices = devices_here(count)
+    started: list[subprocess.Popen[bytes]] = []
     for index in range(count):
-        environment = os.environ | ({devices: str(index)} if devices else {})
+        environment = os.environ | {PROCESSES: str(count)} | ({variable: devices[index]} if devices else {})
         command = [sys.executable, "-m", "marlx", "train", *arguments, "--share", f"{index}/{count}"]
         started.append(subprocess.Popen(command, env=environment))
-    codes = []
-    for process in started:
-        while True:
-            try:
-                codes.append(process.wait())
-                break
-            except KeyboardInterrupt:  # the processes have it too; they save and end
-                continue
+
+    def forward(number: int, _: Any) -> None:
+        for process in started:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in SIGNALS}
+    try:
+        codes = [process.wait() for process in started]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return max((code if code >= 0 else 128 - code) for code in codes)
+
+
+def devices_here(count: int) -> tuple[str, list[str]]:
+    """The environment variable that shows a process its device, and its value for each of `count` processes.
+
+    Empty where there is no more than one accelerator: processes then share the machine's cores and memory.
+
+    Raises:
+        UsageError: there are several accelerators, but fewer than processes.
+    """
+    variable = "CUDA_VISIBLE_DEVICES"
+    mine = os.environ.get(variable)
+    found = [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+    if mine is not None:
+        found = [word for word in mine.split(",") if word.strip()]
+    if len(found) <= 1:
+        return variable, []
+    if len(found) < count:
+        raise UsageError(f"--processes must be at most the number of devices, {len(found)}, not {count}")
+    return variable, found[:count]
 
 
 @dataclass(frozen=True)
@@ -124,22 +165,28 @@ def load_run(path: str | Path) -> Run:
         UsageError: there is none, a part is missing, or the parts are not of one run.
     """
     place = directory.locate(path)
-    found = sorted(place.glob("part-*-of-*/experiment.toml"), key=lambda file: int(file.parent.name.split("-")[1]))
+    matches = [
+        re.fullmatch(r"part-(\d{1,6})-of-(\d{1,6})", file.parent.name) for file in place.glob("*/experiment.toml")
+    ]
+    found = sorted((int(match[1]), place / match[0] / "experiment.toml", int(match[2])) for match in matches if match)
     if directory.holds_run(place) or not found:
         return results.load_run(path)
-    parts = [results.load_run(file.parent) for file in found]
-    names = [file.parent.name for file in found]
-    count = int(names[0].split("-")[3])
+    parts = [results.load_run(file.parent) for _, file, _ in found]
+    names, count = [file.parent.name for _, file, _ in found], found[0][2]
     missing = {part(place, index, count).name for index in range(count)} ^ set(names)
     if missing:
         raise UsageError(f"{place} holds parts of a run, but not as they should be: {', '.join(sorted(missing))}")
     first = parts[0]
-    if any(run.experiment != first.experiment or run.record["base_seed"] != first.record["base_seed"] for run in parts):
+    same = [(run.experiment, run.record["base_seed"], run.record.get("grid")) for run in parts]
+    if any(one != same[0] for one in same):
         raise UsageError(f"{place} holds parts of different runs")
     record = {
         **first.record,
         "seeds": seed_ids.text([seed for run in parts for seed in run.seeds]),
         "status": "finished" if all(run.finished for run in parts) else "interrupted",
+        "env_steps": sum(run.record.get("env_steps", 0) for run in parts),
+        "train_seconds": max(run.record["train_seconds"] for run in parts),
+        "steps_per_second": sum(run.record.get("steps_per_second", 0.0) for run in parts),
         "dead": [entry for run in parts for entry in run.record["dead"]],
         "result": {},
     }

@@ -25,9 +25,16 @@ class Interrupted(KeyboardInterrupt):
 class StopRequest:
     """While entered, `number` is the signal that asked to stop, or None. Outside of the main thread it never is set."""
 
+    latest: int | None = None  # of any request of this process, also of one that came when all was done
+
     def __init__(self) -> None:
         self.number: int | None = None
         self._previous: dict[int, Any] = {}
+
+    @classmethod
+    def forget(cls) -> None:
+        """From now on there was no request."""
+        cls.latest = None
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
@@ -45,4 +52,4 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             raise KeyboardInterrupt
-        self.number = number
+        self.number = StopRequest.latest = number

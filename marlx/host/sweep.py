@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from marlx_envs.options import UsageError, check, shown, unknown
 from marlx.experiment import SECTIONS, Experiment, configure
 from marlx.host import directory, seed_ids
 from marlx.host.files import read_toml, write_toml, write_whole
+from marlx.host.lanes import Lanes
 from marlx.host.results import Run, difference, load_run
 
 if TYPE_CHECKING:
@@ -77,12 +78,16 @@ def prepare(sweep: Sweep, out: Path) -> None:
     Raises:
         UsageError: it holds another sweep, or anything else.
     """
-    plan = out / PLAN
-    if not plan.exists():
+    if not (out / PLAN).exists():
         directory.claim(out, "sweep")
-        write_toml(plan, sweep.plan)
-    elif read_toml(plan) != sweep.plan:
-        raise UsageError(f"{out} holds another sweep (see {plan}); choose another --out")
+        write_toml(out / PLAN, sweep.plan)
+    check_place(sweep, out)
+
+
+def check_place(sweep: Sweep, out: Path) -> None:
+    """Raises `UsageError` if a directory holds another sweep."""
+    if (out / PLAN).exists() and read_toml(out / PLAN) != sweep.plan:
+        raise UsageError(f"{out} holds another sweep (see {out / PLAN}); choose another --out")
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class State:
     """How far a cell has come."""
 
     cell: Cell
-    status: str  # missing, running, stopped, finished, other
+    status: str  # missing, running, stopped, finished, other (another run), damaged
     share: float  # of its steps
     dead: int = 0  # seeds
 
@@ -102,12 +107,15 @@ def states(sweep: Sweep, out: Path) -> Iterator[State]:
         if not directory.holds_run(path):
             yield State(cell, "running" if directory.is_held(path) else "missing", 0.0)
             continue
-        run = load_run(path)
-        lanes = run.lanes
-        if difference(run, type(lanes)(cell.experiment, sweep.seeds, cell.grid), sweep.base_seed):
+        try:
+            run = load_run(path)
+            lanes, written = run.lanes, run.tidy()
+        except UsageError:
+            yield State(cell, "damaged", 0.0)
+            continue
+        if difference(run, Lanes(cell.experiment, sweep.seeds, cell.grid), sweep.base_seed):
             yield State(cell, "other", 0.0)
             continue
-        written = run.tidy()
         total = cell.experiment.training["total_steps"] * len(lanes)
         lane = [name for name in written.columns if name not in ("env_steps", "name", "value")]
         done = written.groupby(lane)["env_steps"].max().sum() if len(written) else 0
@@ -145,6 +153,8 @@ def _varied(values: dict[str, Any], variant: str | None) -> dict[str, Any]:
         return values
     if not isinstance(variants, Mapping) or variant not in variants:
         raise unknown("variant", variant, variants if isinstance(variants, Mapping) else ())
+    if not isinstance(variants[variant], Mapping):
+        raise UsageError(f"[variants.{variant}] must be a table, not {shown(variants[variant])}")
     changes = dict(variants[variant])
     for name in ("set", "axes"):
         if name in changes:
@@ -166,7 +176,13 @@ def _sweep(values: Mapping[str, Any]) -> Sweep:
         raise UsageError(f"{min(both)} is in [set] and in [axes]")
     values_of = {name: _values(name, found) for name, found in axes.items()}
     seeds, base_seed = seed_ids.seed_ids(values["seeds"]), values.get("base_seed", 0)
+    if isinstance(base_seed, bool) or not isinstance(base_seed, int) or not 0 <= base_seed <= seed_ids.LARGEST:
+        raise UsageError(f"base_seed must be a whole number from 0 to {seed_ids.LARGEST}, not {shown(base_seed)}")
     cells = list(_cells(names["algorithm"], names["environment"], fixed, values_of))
+    for cell in cells:
+        Lanes(cell.experiment, seeds, cell.grid)
+    if len({cell.name for cell in cells}) < len(cells):
+        cells = [replace(cell, name=f"{cell.name}-{number}") for number, cell in enumerate(cells)]
     return Sweep(cells, seeds, base_seed, dict(values))
 
 
@@ -230,6 +246,8 @@ def _flat(table: Any, where: str) -> dict[str, Any]:
 def _values(name: str, value: Any) -> list[Any]:
     """The values of an axis: a list, or a range {from, to, count} with scale = "linear" or "log"."""
     if isinstance(value, list) and value:
+        if any(one in value[:place] for place, one in enumerate(value)):
+            raise UsageError(f"{name} has a value twice: {shown(value)}")
         return value
     if not isinstance(value, Mapping):
         raise UsageError(f"{name} needs a list of values or a range {{from, to, count}}, not {shown(value)}")
@@ -238,7 +256,7 @@ def _values(name: str, value: Any) -> list[Any]:
             raise unknown(f"field of the range of {name}", key, ("from", "to", "count", "scale"))
     try:
         first, last, count = float(value["from"]), float(value["to"]), int(value["count"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UsageError(f"the range of {name} needs numbers from, to and count") from None
     scale = value.get("scale", "linear")
     if scale not in ("linear", "log"):

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from marlx_envs.options import UsageError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis.statistics import interval
 from marlx.host import launcher
-from marlx.host.sweep import State, Sweep, prepare, read_sweep, states, write_results
+from marlx.host.signals import Interrupted, StopRequest
+from marlx.host.sweep import Sweep, check_place, prepare, read_sweep, states, write_results
 
 MOST_ROWS = 40
 
@@ -38,26 +40,39 @@ def sweep(
     """
     plan = read_sweep(file, variant)
     if status:
+        check_place(plan, out)
         show_states(plan, out)
         return 0
     prepare(plan, out)
-    left = [state.cell for state in states(plan, out) if state.status in ("missing", "stopped")]
-    if queue is not None:
-        left = [cell for cell in left if not launcher.is_queued(out, cell)]
+    found = list(states(plan, out))
+    for state in found:
+        if state.status in ("other", "damaged"):
+            what = "holds another run" if state.status == "other" else "is damaged"
+            raise UsageError(f"{out / state.cell.name} {what}; move it away, and the sweep trains that run anew")
+    left = [state.cell for state in found if state.status in ("missing", "stopped")]
+    if queue == "slurm":
+        waiting = launcher.queued(out)
+        left = [cell for cell in left if cell.name not in waiting]
         jobs = launcher.submit(out, left, queue, settings, resources) if left else []
         sys.stdout.write(f"{len(jobs)} jobs queued; `marlx sweep {file} --out {out} --status` shows how far they are\n")
-        if queue == "slurm":
-            return 0
-        failed = [job for job in jobs if job.exception() is not None]
-        for job in failed:
-            sys.stderr.write(f"marlx: job {job.job_id} failed; see {job.paths.stderr}\n")
-        if failed:
-            return 1
-    else:
-        for number, cell in enumerate(left, 1):
-            if settings["progress"]:
-                sys.stdout.write(f"run {number} of {len(left)}: {cell.name}\n")
+        return 0
+    StopRequest.forget()
+    for number, cell in enumerate(left, 1):
+        if settings["progress"]:
+            sys.stdout.write(f"run {number} of {len(left)}: {cell.name}\n")
+        if queue == "local":
+            (job,) = launcher.submit(out, [cell], queue, settings, resources)
+            if job.exception() is not None:
+                sys.stderr.write(f"marlx: job {job.job_id} failed; see {job.paths.stderr}\n")
+                return 1
+            continue
+        try:
             plan.run(cell, out, **settings)
+            if StopRequest.latest is not None and number < len(left):
+                raise Interrupted(f"stopped after {number} of {len(left)} runs, the last of them", StopRequest.latest)
+        except Interrupted as stop:
+            words = str(stop).partition(";")[0]
+            raise Interrupted(f"{words} of {cell.name}; the same command goes on with the sweep", stop.number) from None
     path = write_results(plan, out)
     show_results(plan, out)
     sys.stdout.write(f"{path}\n")
@@ -67,15 +82,13 @@ def sweep(
 def show_states(plan: Sweep, out: Path) -> None:
     """A line for each cell: missing, queued, running, stopped, finished."""
     table = Table("run", "state", "steps done", "dead seeds")
+    waiting = launcher.queued(out)
     for state in states(plan, out):
-        table.add_row(Text(state.cell.name), _word(state, out), f"{state.share:.0%}", str(state.dead or ""))
+        word = {"other": "another run is in its place"}.get(state.status, state.status)
+        if state.cell.name in waiting and state.status in ("missing", "stopped"):
+            word = "queued"
+        table.add_row(Text(state.cell.name), word, f"{state.share:.0%}", str(state.dead or ""))
     Console(highlight=False).print(table)
-
-
-def _word(state: State, out: Path) -> str:
-    if state.status in ("missing", "stopped") and launcher.is_queued(out, state.cell):
-        return "queued"
-    return {"other": "another run is in its place"}.get(state.status, state.status)
 
 
 def show_results(plan: Sweep, out: Path) -> None:

@@ -77,10 +77,10 @@ def test_going_on_equals_never_having_stopped(whole: Path, tmp_path: Path, monke
 
 def test_chunks_and_a_grid_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six lanes, two at a time, stopped in the second chunk; gone on with four at a time."""
-    stopped(tmp_path / "run", monkeypatch, grid=GRID, chunk=2, width=1, after=5)
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0.0)
-    assert run(tmp_path / "run", grid=GRID, chunk=4, resume=True).finished
-    alone = run(tmp_path / "alone", grid=GRID, width=1)
+    rare = {"grid": GRID, "width": 1, "checkpoint_interval": 160}
+    stopped(tmp_path / "run", monkeypatch, chunk=2, after=5, **rare)
+    assert run(tmp_path / "run", chunk=4, resume=True, **rare).finished
+    alone = run(tmp_path / "alone", **rare)
     assert_same(tmp_path / "alone", tmp_path / "run")
     table = alone.metrics()
     assert list(table.columns[:4]) == ["training.learning_rate", "seed", "env_steps", "evaluation_return"]
@@ -103,6 +103,68 @@ def test_a_grid_of_mistakes(tmp_path: Path, grid: Any) -> None:
     with pytest.raises(UsageError, match=words):
         run(tmp_path / "run", grid=grid)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["between chunks", "parameters.merge", "Recorder.merge", "Ledger.conclude"])
+def test_killed_where_everything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """After the last checkpoint of a chunk, and at each file of the end."""
+    first_chunk = iter([False, True])
+
+    def killed(*arguments: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        if place == "between chunks":
+            save = job.Job._train_chunk
+            patch.setattr(job.Job, "_train_chunk", lambda *a: killed() if next(first_chunk) else save(*a))
+        else:
+            owner, name = place.split(".")
+            home = {"parameters": job.parameters, "Recorder": job.Recorder, "Ledger": job.Ledger}[owner]
+            patch.setattr(home, name, killed)
+        run(tmp_path / "run", chunk=2, width=1)
+    again = run(tmp_path / "run", chunk=2, width=1, resume=True)
+    whole = run(tmp_path / "whole", width=1)
+    assert again.finished and again.record["env_steps"] == whole.record["env_steps"] == 960
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {p.name for p in (tmp_path / "whole").iterdir()}
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_stopped_before_any_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("iql", "evaluation.interval=0")
+    train = job.Fleet.train
+
+    def train_and_stop(self: Any, *arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return train(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stop:
+        patch.setattr(job.Fleet, "train", train_and_stop)
+        run(tmp_path / "run", *options)
+    assert stop.value.exit_code == 143
+    assert marlx.load_run(tmp_path / "run").record["status"] == "interrupted"
+    run(tmp_path / "run", *options, resume=True)
+    run(tmp_path / "whole", *options)
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_other_chunks_after_the_checkpoints_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run left that begins anew, in chunks of another size, is in nobody's way."""
+    stopped(tmp_path / "run", monkeypatch, chunk=1, width=1, after=9)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    run(tmp_path / "run", chunk=2, width=1, resume=True)
+    run(tmp_path / "whole", width=1)
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.skipif(jax.local_device_count() < 2, reason="needs two devices")
+def test_a_run_goes_on_with_fewer_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path / "run", monkeypatch, width=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+        run(tmp_path / "run", width=1, resume=True)
+    assert marlx.load_run(tmp_path / "run").record["layout"]["devices"] == 1
+    run(tmp_path / "whole", width=1)
+    assert_same(tmp_path / "whole", tmp_path / "run")
 
 
 def test_killed_at_any_file(whole: Path, tmp_path: Path) -> None:
@@ -249,7 +311,7 @@ def test_memory_that_runs_out_halves_the_chunk(whole: Path, tmp_path: Path, monk
     train = job.Fleet.train
 
     def short(self: Any, first: int, count: int, state: Any) -> Any:
-        if len(self.seeds) > 1:
+        if len(self.seeds) > 1 and first >= 40:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
         return train(self, first, count, state)
 

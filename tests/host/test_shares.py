@@ -43,9 +43,8 @@ def test_processes_of_a_group(tmp_path: Path) -> None:
         )
         for index in range(2)
     ]  # fmt: skip
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
     _assert_equals_one_process(tmp_path / "run", tmp_path / "alone")
 
 

@@ -14,8 +14,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(found: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from marlx.host import backend
-    from marlx.host.results import load_run
     from marlx.host.runs import train
+    from marlx.host.shares import load_run
     from marlx.host.summary import show_run
 
     backend.prepare(backend.cores())
@@ -27,6 +27,7 @@ def run(found: argparse.Namespace) -> int:
         base_seed=before.record["base_seed"],
         grid=before.lanes.grid,
         width=before.record.get("layout", {}).get("width"),
+        split_rows=before.record.get("layout", {}).get("split", 1) > 1,
         progress=not found.quiet,
     )
     show_run(again)

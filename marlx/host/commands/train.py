@@ -110,15 +110,13 @@ def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], A
 
 def _in_processes(found: argparse.Namespace, seeds: int) -> int:
     """Starts the processes of --processes, each with a device of its own where there are several."""
-    from pathlib import Path
-
     from marlx.host import shares
 
     count = whole("--processes", found.processes, least=1)
     if found.out is None or count > seeds:
         raise UsageError("--processes needs --out, and at least as many seeds as processes")
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    words, position = list(found.given), found.given.index("--processes")
-    return shares.run_here(
-        count, words[:position] + words[position + 2 :], "CUDA_VISIBLE_DEVICES" if gpus > 1 else None
-    )
+    words = [word for word in found.given if not word.startswith("--processes=")]
+    if "--processes" in words:
+        place = words.index("--processes")
+        del words[place : place + 2]
+    return shares.run_here(count, words)
