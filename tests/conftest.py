@@ -8,7 +8,13 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Hundreds of small programs: most of the time goes into compiling them. (Speed is measured in benchmarks/, not here.)
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+import signal
+
 from hypothesis import settings
+
+# A shell's background job has this one ignored, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first example of a property compiles its program, so no deadline; the same examples at every run.
 settings.register_profile("marlx", deadline=None, derandomize=True)

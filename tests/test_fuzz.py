@@ -50,7 +50,10 @@ def configurations(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
     """A method, an environment, and overrides of which about one in six is junk."""
     method, environment = draw(st.sampled_from(sorted(marlx.ALGORITHMS))), draw(st.sampled_from(sorted(GAMES)))
     base = {**SMALL, **GAMES[environment]}
-    experiment = marlx.configure(method, environment, base)
+    try:
+        experiment = marlx.configure(method, environment, base)
+    except UsageError:  # the two do not go together
+        return method, environment, base
     options = {
         f"{section}.{name}": option for section in SECTIONS for name, option in experiment.options(section).items()
     }
@@ -62,8 +65,12 @@ def configurations(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
     return method, environment, found
 
 
-def trains(case: tuple[str, str, dict[str, Any]]) -> bool:
-    """Two iterations and a record of a valid configuration; False for one that is refused, in one line."""
+def trains(case: tuple[str, str, dict[str, Any]], traced: bool = False) -> bool:
+    """Two iterations and a record of a valid configuration; False for one that is refused, in one line.
+
+    Args:
+        traced: build the program, but do not compile and run it.
+    """
     try:
         experiment = marlx.configure(*case)
         program = Program(experiment)
@@ -74,6 +81,9 @@ def trains(case: tuple[str, str, dict[str, Any]]) -> bool:
     def run(key: Any, numbers: Any) -> Any:
         return program.record(2, program.train(0, 2, program.init(key, numbers), numbers), numbers)[1]
 
+    if traced:
+        jax.eval_shape(run, jax.random.key(0), experiment.numbers())
+        return True
     lowered = jax.jit(run).lower(jax.random.key(0), experiment.numbers())
     metrics = lowered.compile(_UNOPTIMISED)(jax.random.key(0), experiment.numbers())
     assert 0 < int(metrics["env_steps"]) <= 2 * program.plan.steps_per_iteration
@@ -91,10 +101,10 @@ def test_fifty_configurations() -> None:
     @settings(max_examples=50, **QUIET)
     @given(configurations())
     def one(case: tuple[str, str, dict[str, Any]]) -> None:
-        trained.append(trains(case))
+        trained.append(trains(case, traced=len(trained) % 10 != 0))  # to compile is most of the time
 
     one()
-    assert 15 < sum(trained) < 45  # of 50: neither kind is left out
+    assert 15 < sum(trained) < 45  # of 50: neither kind is left out. All of them run in the test below
 
 
 @pytest.mark.slow

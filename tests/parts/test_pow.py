@@ -117,7 +117,8 @@ def test_steps_of_a_fit() -> None:
         jax.tree.map(np.testing.assert_array_equal, once, other)
         losses.append(float(metrics["recognition_loss"]))
         state = once
-        counts = [int(x) for x in jax.tree.leaves(state.optimiser) if x.dtype == jnp.int32]
+        assert int(state.optimiser.cause) == 0
+        counts = [int(x) for x in jax.tree.leaves(state.optimiser.inner) if x.dtype == jnp.int32]
         assert counts == [3 * (number + 1)] * len(counts) and counts
     assert losses[2] < losses[0]
 
@@ -143,7 +144,7 @@ def test_warm_up_is_without_weights() -> None:
     assert (weighting.weights(state, late) == 0).any()
 
 
-@pytest.mark.parametrize("mixer", ["vdn", "qmix", "qplex"])
+@pytest.mark.parametrize("mixer", ["vdn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qmix", "qplex"))])
 def test_an_update_trains_recognition_apart_from_the_rest(mixer: str) -> None:
     """The main gradient equals that of the same loss with the weights as constants; Q_r moves by its own steps only."""
     method, steps = learner(mixer=mixer, weighting="pow", critic="central", recognition_steps=2), batch()
