@@ -42,7 +42,7 @@ HUNT = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("environment", ["two_step_game", "predator_prey"])
+@pytest.mark.parametrize("environment", ["two_step_game", pytest.param("predator_prey", marks=pytest.mark.slow)])
 def test_seeds_in_a_batch_equal_seeds_alone(environment: str) -> None:
     overrides = HUNT if environment == "predator_prey" else ()
     program = marlx.make_train(_small("qmix", environment, *overrides))
@@ -204,7 +204,9 @@ def test_devices_that_share_a_batch_learn_the_same() -> None:
     np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix"])
+@pytest.mark.parametrize(
+    "algorithm", ["vdn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("iql", "qmix"))]
+)
 def test_every_method_learns_an_easy_game(algorithm: str) -> None:
     """A monotonic payoff, uniform data: the optimum is found from every seed."""
     experiment = marlx.configure(
@@ -216,6 +218,7 @@ def test_every_method_learns_an_easy_game(algorithm: str) -> None:
     np.testing.assert_array_equal(result.metrics["evaluation_return"][:, -1], 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["td_lambda", "sarsa_lambda", "q_lambda"])
 def test_targets_train(target: str) -> None:
     result = jax.jit(marlx.make_train(_small("qmix", "two_step_game", f"algorithm.target={target}")))(jax.random.key(0))

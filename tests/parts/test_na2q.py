@@ -194,6 +194,7 @@ def test_projection_reflects_weights_of_the_shape_functions_alone() -> None:
         jax.tree.map(np.testing.assert_array_equal, projected[name], params[name])
 
 
+@pytest.mark.slow
 def test_updates_leave_weights_not_negative() -> None:
     """Large steps, that cross zero again and again; everything is trained, and the target follows."""
     method = learning.learner(AGENT, {"learning_rate": 0.3, "target_update_interval": 2.0}, mixer="na2q")
@@ -211,6 +212,7 @@ def test_updates_leave_weights_not_negative() -> None:
     assert all((a != b).any() for a, b in zip(old, new, strict=True))
 
 
+@pytest.mark.slow
 def test_devices_that_share_a_batch_compute_the_same() -> None:
     """Halves of a batch, on the members of an axis, against the whole: noise belongs to rows; all losses are masked."""
     steps = learning.batch(rows=4)
