@@ -233,6 +233,7 @@ def test_residual_agent_starts_as_a_copy_of_the_agent() -> None:
     assert any((a != b).any() for a, b in zip(*leaves, strict=True))
 
 
+@pytest.mark.slow
 def test_an_update_on_devices_that_share_a_batch() -> None:
     """ReMIX's range over the batch is exchanged inside the gradient."""
     method, steps = learner(MLP, **CASES["remix"]), batch(seed=3)

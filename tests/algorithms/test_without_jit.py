@@ -6,9 +6,8 @@ import pytest
 from tests.algorithms.golden import subject, summary
 
 
-@pytest.mark.parametrize(
-    "method", ["qtran", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qmix", "remix"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["qmix", "qtran", "remix"])
 def test_an_update_is_the_same_without_a_compiler(method: str) -> None:
     state, steps, update, _ = subject(method)
     compiled = summary(*update(state, steps))

@@ -147,6 +147,7 @@ def test_stopped_before_any_evaluation(tmp_path: Path, monkeypatch: pytest.Monke
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_other_chunks_after_the_checkpoints_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run left that begins anew, in chunks of another size, is in nobody's way."""
     stopped(tmp_path / "run", monkeypatch, chunk=1, width=1, after=9)
@@ -184,12 +185,12 @@ def test_killed_at_any_file(whole: Path, tmp_path: Path) -> None:
         "marlx.train(experiment, 3, out=sys.argv[2], resume=True, progress=False, checkpoint_interval=40)\n"
     )
     codes = []
-    for count in (1, 4, 5, 100):
+    for count in (1, 5, 100):
         command = [sys.executable, "-c", script, str(count), str(out), *SMALL]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | _paths())
         codes.append(done.returncode)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    assert codes == [-signal.SIGKILL] * 3 + [0]
+    assert codes == [-signal.SIGKILL] * 2 + [0]
     assert_same(whole, out)
 
 
