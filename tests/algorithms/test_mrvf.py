@@ -208,7 +208,7 @@ def _expected(
         ({"loss_scale": 0.5}, {"share_rounds": False, "critic_loss_scale": 0.7}),
         ({}, {"embedding": "index", "critic_embedding": "index", "critic_sees_state": False, "rounds": 2}),
         ({}, {"strict": False, "learnt_actions": "recorded"}),
-        ({}, {"rounds": 1}),
+        pytest.param({}, {"rounds": 1}, marks=pytest.mark.slow),
     ],
 )
 def test_loss_and_gradient_equal_loops(training: dict[str, Any], section: dict[str, Any]) -> None:

@@ -139,7 +139,7 @@ def _expected(method: QTRAN, live: Any, constant: Any, other: Any, b: Batch) -> 
     [
         ({}, {}),
         ({"td_lambda": 0.7}, {"bootstrap": "sum_of_max", "state_value": False}),
-        ({"loss_scale": 0.5}, {"joint_arch": "concatenated_actions"}),
+        pytest.param({"loss_scale": 0.5}, {"joint_arch": "concatenated_actions"}, marks=pytest.mark.slow),
         ({"td_lambda": 0.7, "loss_scale": 0.5}, {"form": "alt"}),
         ({}, {"form": "alt", "bootstrap": "sum_of_max", "state_value": False, "joint_layers": 3}),
     ],

@@ -71,7 +71,10 @@ def test_gradient_reaches_live_parameters_only() -> None:
     assert all((g == 0).all() for g in jax.tree.leaves(targets))
 
 
-@pytest.mark.parametrize("unit, expected", [("episodes", [0, 0, 1, 1, 2]), ("updates", [0, 0, 1, 1, 1])])
+@pytest.mark.parametrize(
+    "unit, expected",
+    [("episodes", [0, 0, 1, 1, 2]), pytest.param("updates", [0, 0, 1, 1, 1], marks=pytest.mark.slow)],
+)
 def test_target_is_a_copy_every_interval(unit: str, expected: list[int]) -> None:
     """Episodes at the updates: 1, 2, 3, 4, 6; interval 3. Or updates 1..5, interval 3."""
     method, steps = learner(training={"target_update_interval": 3.0, "target_update_unit": unit}), batch()
