@@ -71,7 +71,7 @@ def test_ablations_are_options(method: str, overrides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", ["rnd", pytest.param("count", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "section",
-    [*COMPOSITIONS[:2], *(pytest.param(section, marks=pytest.mark.slow) for section in COMPOSITIONS[2:])],
+    [COMPOSITIONS[1], *(pytest.param(section, marks=pytest.mark.slow) for section in (NM, *COMPOSITIONS[2:]))],
     ids=lambda s: "-".join(map(str, s.values())),
 )
 def test_update_is_that_of_rewards_changed_by_hand(section: dict[str, Any], name: str) -> None:

@@ -105,7 +105,15 @@ def test_a_grid_of_mistakes(tmp_path: Path, grid: Any) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("place", ["between chunks", "parameters.merge", "Recorder.merge", "Ledger.conclude"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "between chunks",
+        pytest.param("parameters.merge", marks=pytest.mark.slow),
+        "Recorder.merge",
+        pytest.param("Ledger.conclude", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_where_everything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """After the last checkpoint of a chunk, and at each file of the end."""
     first_chunk = iter([False, True])

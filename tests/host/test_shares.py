@@ -48,6 +48,7 @@ def test_processes_of_a_group(tmp_path: Path) -> None:
     _assert_equals_one_process(tmp_path / "run", tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_processes_of_one_host_go_on_alone(tmp_path: Path) -> None:
     """One command starts them; the parts are runs of their own, so the same command goes on with what is missing."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
