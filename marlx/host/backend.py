@@ -34,7 +34,9 @@ def cores() -> int:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         if quota != "max":
             count = min(count, -(-int(quota) // int(period)))
-    return max(count // int(os.environ.get("MARLX_PROCESSES", "1")), 1)  # that one run has on this host
+    from marlx.engine.memory import PROCESSES
+
+    return max(count // int(os.environ.get(PROCESSES, "1")), 1)
 
 
 def cache_directory() -> Path:

@@ -20,6 +20,7 @@ from marlx_envs.options import UsageError
 
 from marlx.host.directory import CHECKPOINTS
 from marlx.host.files import DiskError
+from marlx.host.parameters import place_name
 
 KEEP = 2  # the latest ones; the best by evaluation stays beside them
 Arrays = dict[str, npt.NDArray[Any]]  # place in the tree -> values [S ..]
@@ -147,7 +148,7 @@ def digest(notes: Mapping[str, Any], arrays: Arrays) -> str:
 
 def flatten(tree: Any) -> Arrays:
     """A state on the host as arrays by their place; keys of random streams as their words. Always copies."""
-    return {_place(path): np.array(_words(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {place_name(path): np.array(_words(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def restore(arrays: Arrays, shapes: Any, rows: Any) -> Any:
@@ -164,7 +165,7 @@ def restore(arrays: Arrays, shapes: Any, rows: Any) -> Any:
     def leaf(path: Any, shape: Any) -> Any:
         plain = jax.eval_shape(jax.random.key_data, shape) if _is_key(shape) else shape
         empty = np.zeros((1, *plain.shape[1:]), plain.dtype)
-        place = _place(path)
+        place = place_name(path)
         array = (
             arrays.get(place) if empty.size else np.repeat(empty, max(rows) + 1, axis=0)
         )  # none of no numbers is saved
@@ -181,10 +182,6 @@ def _is_key(leaf: Any) -> bool:
 
 def _words(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _place(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.host import directory, portable
+from marlx.host import directory, parameters, portable
 from marlx.host.files import disk, write_whole
 from marlx.host.shares import load_run
 
@@ -80,5 +80,5 @@ def write_safetensors(file: BinaryIO, arrays: dict[str, npt.NDArray[Any]]) -> No
 def _agents(params: Any) -> dict[str, npt.NDArray[Any]]:
     """The parameters that agents act by, [S ..] by name."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+    named = {parameters.place_name(path): np.asarray(leaf) for path, leaf in leaves}
     return {name.removeprefix(_PREFIX): array for name, array in named.items() if name.startswith(_PREFIX)}

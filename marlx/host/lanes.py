@@ -45,8 +45,7 @@ class Lanes:
                 raise UsageError(f"{name} is not a traced number: it changes the program, so it needs a run of its own")
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise UsageError(f"{name} needs a list of values, not {shown(values)}")
-            if any(value in values[:i] for i, value in enumerate(values)):
-                raise UsageError(f"{name} has a value twice: {shown(values)}")
+            check_distinct(name, values)
             points *= len(values)
         if points > MOST_POINTS:
             raise UsageError(f"the grid has {points:,} points; at most {MOST_POINTS:,}")
@@ -95,6 +94,12 @@ class Lanes:
             return _Stack(stack) if (stack != stack[:1]).any() else values[0]
 
         return jax.tree.map(leaf, *trees)
+
+
+def check_distinct(name: str, values: Sequence[Any]) -> None:
+    """Raises `UsageError` if an axis has a value twice: two points could not be told apart."""
+    if any(value in values[:place] for place, value in enumerate(values)):
+        raise UsageError(f"{name} has a value twice: {shown(values)}")
 
 
 @dataclass(frozen=True)

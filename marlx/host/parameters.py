@@ -25,7 +25,7 @@ def save_part(directory: Path, first: int, params: Params) -> None:
     folder = directory / PARAMETER_PARTS
     with disk("make the directory", folder):
         folder.mkdir(exist_ok=True)
-    arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    arrays = {place_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     write_whole(_part(directory, first), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
@@ -78,10 +78,10 @@ def load(directory: Path, shapes: Params, lanes: int) -> Params:
     arrays = _joined(parts)
 
     def leaf(place: Any, shape: Any) -> Any:
-        array = arrays.get(_name(place))
+        array = arrays.get(place_name(place))
         if array is None or array.shape != (lanes, *shape.shape) or array.dtype != shape.dtype:
             found = "is missing" if array is None else f"has shape {list(array.shape)}"
-            raise UsageError(f"parameters of {directory} do not fit the experiment: {_name(place)} {found}")
+            raise UsageError(f"parameters of {directory} do not fit the experiment: {place_name(place)} {found}")
         return array
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)
@@ -110,5 +110,6 @@ def _part(directory: Path, first: int) -> Path:
     return directory / PARAMETER_PARTS / f"{first:08d}.npz"
 
 
-def _name(path: Any) -> str:
+def place_name(path: Any) -> str:
+    """A leaf's place in its tree, keys joined by slashes: what arrays on disk are called."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -45,8 +45,7 @@ def train(
         Interrupted: Ctrl-C, SIGTERM or SIGUSR1; a checkpoint was written.
     """
     ids = seed_ids.seed_ids(seeds)
-    if isinstance(base_seed, bool) or not isinstance(base_seed, int) or not 0 <= base_seed <= seed_ids.LARGEST:
-        raise UsageError(f"base_seed must be a whole number from 0 to {seed_ids.LARGEST}, not {shown(base_seed)}")
+    seed_ids.check_base_seed(base_seed)
     how = _checked(settings)
     lanes = Lanes(experiment, ids, dict(grid or {}))
     existing = load_run(out) if resume and out is not None and directory.holds_run(directory.locate(out)) else None

@@ -31,6 +31,12 @@ def seed_ids(seeds: "int | str | Iterable[int]") -> list[int]:
     return ids
 
 
+def check_base_seed(base_seed: object) -> None:
+    """Raises `UsageError` unless it is a whole number that keys can be made of."""
+    if isinstance(base_seed, bool) or not isinstance(base_seed, int) or not 0 <= base_seed <= LARGEST:
+        raise UsageError(f"base_seed must be a whole number from 0 to {LARGEST}, not {shown(base_seed)}")
+
+
 def text(ids: Sequence[int]) -> str:
     """The short form of a list of ids; `seed_ids` reads it."""
     parts: list[list[int]] = []

@@ -17,7 +17,7 @@ from marlx_envs.options import UsageError, check, shown, unknown
 from marlx.experiment import SECTIONS, Experiment, configure
 from marlx.host import directory, seed_ids
 from marlx.host.files import read_toml, write_toml, write_whole
-from marlx.host.lanes import Lanes
+from marlx.host.lanes import Lanes, check_distinct
 from marlx.host.results import Run, difference, load_run
 
 if TYPE_CHECKING:
@@ -176,8 +176,7 @@ def _sweep(values: Mapping[str, Any]) -> Sweep:
         raise UsageError(f"{min(both)} is in [set] and in [axes]")
     values_of = {name: _values(name, found) for name, found in axes.items()}
     seeds, base_seed = seed_ids.seed_ids(values["seeds"]), values.get("base_seed", 0)
-    if isinstance(base_seed, bool) or not isinstance(base_seed, int) or not 0 <= base_seed <= seed_ids.LARGEST:
-        raise UsageError(f"base_seed must be a whole number from 0 to {seed_ids.LARGEST}, not {shown(base_seed)}")
+    seed_ids.check_base_seed(base_seed)
     cells = list(_cells(names["algorithm"], names["environment"], fixed, values_of))
     for cell in cells:
         Lanes(cell.experiment, seeds, cell.grid)
@@ -246,8 +245,7 @@ def _flat(table: Any, where: str) -> dict[str, Any]:
 def _values(name: str, value: Any) -> list[Any]:
     """The values of an axis: a list, or a range {from, to, count} with scale = "linear" or "log"."""
     if isinstance(value, list) and value:
-        if any(one in value[:place] for place, one in enumerate(value)):
-            raise UsageError(f"{name} has a value twice: {shown(value)}")
+        check_distinct(name, value)
         return value
     if not isinstance(value, Mapping):
         raise UsageError(f"{name} needs a list of values or a range {{from, to, count}}, not {shown(value)}")
