@@ -17,6 +17,7 @@ import numpy as np
 from marlx_envs.options import UsageError
 
 from marlx.analysis.statistics import iqm
+from marlx.engine import widths
 from marlx.engine.memory import chunk_size, free_memory, is_exhaustion, tree_bytes
 from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
 from marlx.host import checkpoints, directory, parameters
@@ -40,7 +41,7 @@ SMALL_REPLAY = 2**28  # bytes of all seeds of a chunk
 class Settings:
     """How a run is computed and kept. Nothing here changes a result, but `width` and `split_rows` its last bits."""
 
-    width: int | None = None  # seeds computed together on a device; None chooses
+    width: int | str | None = None  # seeds computed together on a device; None chooses, "measure" tries
     split_rows: bool = False  # spare devices share the batches of a seed
     chunk: int | None = None  # seeds resident at a time; None: as many as fit memory
     checkpoint_interval: int | None = None  # environment steps of a seed; None: by the clock
@@ -73,17 +74,17 @@ class Job:
             raise UsageError(f"the run was begun with {self.split} devices for each seed; here are fewer")
         self.program = Program(experiment, ROWS if self.split > 1 else None)
         self.plan = self.program.plan
-        self.width: int = layout.get("width") or settings.width or choose_width(self.program.rows, len(lanes))
+        self.ledger = Ledger(path, lanes, base_seed, record)
+        self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
+        self.width: int = layout.get("width") or self._width()
         fitting = chunk_size(self.program.init, experiment.numbers(), len(lanes), self.width)
         self.size = min(settings.chunk or fitting, len(lanes))
-        self.ledger = Ledger(path, lanes, base_seed, record)
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.busy = 0.0  # seconds in compiled code
         self.halved = False  # memory ran out, and a smaller chunk begins
         self.keeper: Checkpoints | None = None
         self.trackers: list[Tracker] = []
-        self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
 
     def run(self) -> dict[str, Any]:
         """From the held directory to the end of the run; returns its record.
@@ -114,6 +115,19 @@ class Job:
         for tracker in self.trackers:
             tracker.finish(0)
         return self.ledger.record
+
+    def _width(self) -> int:
+        """The width of a new run: given, by rule, or measured; what was measured is recorded."""
+        given = self.settings.width
+        if given != widths.MEASURE:
+            return int(given) if given else choose_width(self.program.rows, len(self.lanes))
+        found = widths.rates(self.program, self.lanes.experiment.numbers(), len(self.lanes), self.plan.warm_up)
+        chosen = widths.best(found)
+        each = self.plan.steps_per_iteration
+        self.ledger.record["width_steps_per_second"] = {str(width): round(each * x) for width, x in found.items()}
+        told = ", ".join(f"{width}: {each * x:,.0f}" for width, x in found.items())
+        self.report.say(f"measured steps/s by width: {told}; taken: {chosen}")
+        return chosen
 
     def _found(self) -> Saved | None:
         """The newest whole checkpoint; what was written after it is removed, it will be written again.
@@ -190,6 +204,10 @@ class Job:
         self.ledger.record["compile_seconds"] = seconds
         self.ledger.write()
         self._tell(f"compiled in {seconds:.1f} s")
+        if len(self.lanes) < self.width:
+            self.report.say(
+                f"a group of {self.width} seeds is computed; --width 1 does without padding, equal up to rounding"
+            )
         if self.stop.number is not None:
             what = "nothing was written" if self.ledger.new else "nothing was lost"
             raise Interrupted(f"stopped before training began; {what}", self.stop.number)
