@@ -89,7 +89,7 @@ def cpu_width(rows: int) -> int:
     """Seeds to vmap on a CPU device: two where steps have few rows, else each alone.
 
     Wider groups gain no more than a tenth on small games (`python -m benchmarks seeds`), cost a single seed its
-    padding, and are slower for methods with large nets, whose batched products with weights of their own are slow on CPU.
+    padding, and are slower for methods with large nets, whose batched products with weights of their own are slow.
     """
     return 2 if rows <= FEW_ROWS else 1
 
