@@ -6,7 +6,7 @@ stopped, to the bit.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from marlx.analysis.statistics import iqm
 from marlx.engine import widths
 from marlx.engine.memory import chunk_size, free_memory, is_exhaustion, tree_bytes
 from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
-from marlx.host import checkpoints, directory, parameters
+from marlx.host import backend, checkpoints, directory, parameters
 from marlx.host.checkpoints import Checkpoints, Saved
 from marlx.host.files import DiskError
 from marlx.host.lanes import Lanes
@@ -34,6 +34,7 @@ from marlx.program import Program
 
 CHECKPOINT_SECONDS = 120.0
 FULL = 0.9  # of the free memory that the compiled program may ask for
+MANY_ROWS = 10_000  # of an update, from which on sharing it between cores pays
 SMALL_REPLAY = 2**28  # bytes of all seeds of a chunk
 
 
@@ -82,6 +83,7 @@ class Job:
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.busy = 0.0  # seconds in compiled code
+        self.saving = 0.0  # seconds that training waited for checkpoints, of this process
         self.halved = False  # memory ran out, and a smaller chunk begins
         self.keeper: Checkpoints | None = None
         self.trackers: list[Tracker] = []
@@ -204,13 +206,20 @@ class Job:
         self.ledger.record["compile_seconds"] = seconds
         self.ledger.write()
         self._tell(f"compiled in {seconds:.1f} s")
-        if len(self.lanes) < self.width:
-            self.report.say(
-                f"a group of {self.width} seeds is computed; --width 1 does without padding, equal up to rounding"
-            )
+        for line in self._advice():
+            self.report.say(line)
         if self.stop.number is not None:
             what = "nothing was written" if self.ledger.new else "nothing was lost"
             raise Interrupted(f"stopped before training began; {what}", self.stop.number)
+
+    def _advice(self) -> Iterator[str]:
+        """What would make better use of this machine for so few seeds."""
+        on_cpu, batch_size = jax.local_devices()[0].platform == "cpu", self.lanes.experiment.training["batch_size"]
+        idle = on_cpu and self.split == 1 and spare_split(len(self.lanes), backend.cores(), batch_size) > 1
+        if len(self.lanes) < self.width:
+            yield f"a group of {self.width} seeds is computed; --width 1 does without padding, equal up to rounding"
+        elif idle and self.program.rows >= MANY_ROWS:
+            yield "cores are idle; --split-rows lets them share each seed's batches, equal up to rounding"
 
     def _train(self, saved: Saved | None) -> None:
         """All chunks that are left."""
@@ -299,6 +308,7 @@ class Job:
 
     def _save(self, position: Position) -> None:
         """Begins to save a position. Raises `DiskError`."""
+        started = time.monotonic()
         state, keep = position.state, self.settings.checkpoint_replay
         if keep is False or (keep is None and tree_bytes(state.replay) > SMALL_REPLAY):
             state = state._replace(replay=None)
@@ -316,6 +326,7 @@ class Job:
         }
         self._checkpoints().save(notes, arrays, None if score is None else float(iqm(score)))
         self.saved_at = time.monotonic()
+        self.saving += self.saved_at - started
 
     def _restored(self, saved: Saved) -> Position:
         """The position of a checkpoint of the seated lanes."""
@@ -357,11 +368,13 @@ class Job:
 
     def _close(self) -> None:
         if self.keeper:
+            started = time.monotonic()
             self.keeper.close()
             self.keeper = None
+            self.saving += time.monotonic() - started
 
     def _conclude(self, status: str, last: Mapping[str, Any]) -> None:
-        self.ledger.record["device_seconds"] = round(self.busy, 3)
+        self.ledger.record |= {"device_seconds": round(self.busy, 3), "checkpoint_seconds": round(self.saving, 3)}
         self.ledger.conclude(status, self._seconds(), self.env_steps, last)
 
     def _farewell(self, first: int, position: Position) -> str:

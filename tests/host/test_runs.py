@@ -295,3 +295,23 @@ def test_the_narrowest_of_equally_fast_widths_is_best() -> None:
     assert widths.best({1: 98.0, 4: 100.0, 16: 99.0}) == 1
     assert widths.best({1: 80.0, 4: 99.0, 16: 100.0, 64: 50.0}) == 4
     assert widths.best({1: 1.0}) == 1
+
+
+@pytest.mark.parametrize(
+    ("seeds", "more", "settings", "words"),
+    [
+        (1, (), {}, "--width 1"),
+        (2, (), {}, ""),
+        (1, ("training.batch_size=512", "training.buffer_size=512"), {"width": 1}, ""),
+        (1, ("training.rollout_steps=64", "training.batch_size=128", "training.buffer_size=128"), {}, "--split-rows"),
+        (2, ("training.rollout_steps=64", "training.batch_size=128", "training.buffer_size=128"), {}, ""),
+    ],
+)
+def test_few_seeds_are_told_of_idle_cores(
+    seeds: int, more: tuple[str, ...], settings: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job.backend, "cores", lambda: 2)
+    lanes = Lanes(experiment("training.total_steps=100_000", *more), list(range(seeds)))
+    work = job.Job(directory.claim(tmp_path / "run", "x"), lanes, 0, job.Settings(**settings))
+    lines = list(work._advice())
+    assert len(lines) == bool(words) and words in "".join(lines)
