@@ -4,7 +4,6 @@ Everything that a later step depends on is in a checkpoint; going on from one gi
 stopped, to the bit.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,11 +17,12 @@ from marlx_envs.options import UsageError
 
 from marlx.analysis.statistics import iqm
 from marlx.engine import widths
-from marlx.engine.memory import chunk_size, free_memory, is_exhaustion, tree_bytes
+from marlx.engine.memory import chunk_size, free_memory, is_exhaustion
 from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
-from marlx.host import backend, checkpoints, directory, parameters
-from marlx.host.checkpoints import Checkpoints, Saved
+from marlx.host import backend, directory, parameters
+from marlx.host.checkpoints import Saved
 from marlx.host.files import DiskError
+from marlx.host.keeper import Keeper
 from marlx.host.lanes import Lanes
 from marlx.host.ledger import Ledger
 from marlx.host.loop import Position, advance
@@ -32,10 +32,8 @@ from marlx.host.signals import Interrupted, StopRequest
 from marlx.host.tracking import Tracker, trackers
 from marlx.program import Program
 
-CHECKPOINT_SECONDS = 120.0
 FULL = 0.9  # of the free memory that the compiled program may ask for
 MANY_ROWS = 10_000  # of an update, from which on sharing it between cores pays
-SMALL_REPLAY = 2**28  # bytes of all seeds of a chunk
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,10 @@ class Job:
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.busy = 0.0  # seconds in compiled code
-        self.saving = 0.0  # seconds that training waited for checkpoints, of this process
         self.halved = False  # memory ran out, and a smaller chunk begins
-        self.keeper: Checkpoints | None = None
+        interval = settings.checkpoint_interval
+        every = -(-interval // self.plan.steps_per_iteration) if interval else None
+        self.keeper = Keeper(path, every, settings.checkpoint_replay, self._tell)
         self.trackers: list[Tracker] = []
 
     def run(self) -> dict[str, Any]:
@@ -110,7 +109,7 @@ class Job:
                 self._end()
         except BaseException:
             with suppress(DiskError):
-                self._close()  # a save that has begun is finished
+                self.keeper.close()  # a save that has begun is finished
             for tracker in self.trackers:
                 tracker.finish(1)
             raise
@@ -141,7 +140,7 @@ class Job:
         if ledger.changed:
             self._tell(f"other versions than before, so numbers may differ in their last bits: {ledger.changed}")
         trouble = None
-        for saved in self._checkpoints().newest_first(self._tell):
+        for saved in self.keeper.newest_first():
             notes = saved.notes
             try:
                 recorder.keep(notes["firsts"], len(self.plan.evaluations), notes["recorded"])
@@ -151,7 +150,7 @@ class Job:
             except UsageError as error:
                 trouble = trouble or error
                 continue  # an older one may need less
-            self._checkpoints().forget(saved.number)
+            self.keeper.forget(saved.number)
             self._recall(notes)
             self._tell(f"going on from checkpoint {saved.number}, {self._steps(notes['iteration']):,} steps of a seed")
             return saved
@@ -173,7 +172,7 @@ class Job:
         recorder = Recorder(self.path)
         if not self.began:  # the process that trained was stopped in here
             self.began = time.monotonic()
-            for saved in self._checkpoints().newest_first(self._tell):
+            for saved in self.keeper.newest_first():
                 self._recall(saved.notes)
                 break
             self.seconds_before = self.ledger.record["train_seconds"]
@@ -182,7 +181,7 @@ class Job:
         self.env_steps = int(np.sum(last["env_steps"], dtype=np.int64))
         recorder.merge()
         parameters.tidy(self.path)
-        self._close()
+        self.keeper.close()
         self._conclude("finished", last)
         return self.ledger.record
 
@@ -223,9 +222,9 @@ class Job:
 
     def _train(self, saved: Saved | None) -> None:
         """All chunks that are left."""
-        threading.Thread(target=_import_orbax, daemon=True).start()  # it takes a second, and is needed at the end
+        self.keeper.begin()
         self.recorder = Recorder(self.path)
-        self.began = self.saved_at = time.monotonic()
+        self.began = time.monotonic()
         self.seconds_before = self.ledger.record["train_seconds"]
         first = self.firsts[-1] if saved else 0
         with self.report:
@@ -248,17 +247,18 @@ class Job:
         self.fleet = self.fleet.reseated(self.lanes.ids(places), self.lanes.numbers(places))
         self.firsts = [*(start for start in self.firsts if start < first), first]
         if not saved:
-            self.kept_before = self.keeper.latest if self.keeper else -1
-        start = self._restored(saved) if saved else Position(0, 0, self.fleet.init(), busy=self.busy)
-        interval = self.settings.checkpoint_interval
-        every = -(-interval // self.plan.steps_per_iteration) if interval else None
+            self.kept_before = self.keeper.latest
+        if saved:
+            start = self.keeper.restored(self.fleet, saved, self.busy)
+        else:
+            start = Position(0, 0, self.fleet.init(), busy=self.busy)
         position = start  # it may be the end already
         self.env_steps = self._count(position)
         try:
             if self.halved:
                 self._save(start)  # the checkpoints of the larger chunk are gone
                 self.halved = False
-            for position in advance(self.fleet, self.plan.evaluations, start, every=every):
+            for position in advance(self.fleet, self.plan.evaluations, start, every=self.keeper.every):
                 if position.record is not None:
                     self._evaluated(first, position)
                 self.busy = position.busy
@@ -266,12 +266,12 @@ class Job:
                 self.report.update(first, count, self._steps(position.iteration), self.env_steps)
                 if position.iteration == self.plan.iterations or self.stop.number is not None:
                     break
-                if self._due(position, every):
+                if self.keeper.due(position.iteration):
                     self._save(position)
             parameters.save_part(self.path, first, self.fleet.cut(position.state.learner.params))
             self._save(position)
             if position.iteration < self.plan.iterations:
-                self._close()
+                self.keeper.close()
                 self._conclude("interrupted", self.recorder.last())
         except DiskError:
             with suppress(DiskError, UsageError):  # what still fits is kept
@@ -300,47 +300,15 @@ class Job:
         """Environment steps of all seeds so far."""
         return self.steps_before + int(np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64))
 
-    def _due(self, position: Position, every: int | None) -> bool:
-        """Whether it is time for a checkpoint."""
-        if every is not None:
-            return position.iteration % every == 0
-        return time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS
-
     def _save(self, position: Position) -> None:
-        """Begins to save a position. Raises `DiskError`."""
-        started = time.monotonic()
-        state, keep = position.state, self.settings.checkpoint_replay
-        if keep is False or (keep is None and tree_bytes(state.replay) > SMALL_REPLAY):
-            state = state._replace(replay=None)
-        arrays = {name: x[: len(self.fleet.seeds)] for name, x in checkpoints.flatten(state).items()}
-        score = (position.record or {}).get("evaluation_return")
+        """Begins to save a position, with what the run has come to. Raises `DiskError`."""
         notes = {
             "firsts": self.firsts,
-            "count": len(self.fleet.seeds),
-            "iteration": position.iteration,
-            "recorded": position.recorded,
             "steps_before": self.steps_before,
             "seconds": self._seconds(),
-            "busy": round(position.busy, 3),
             "dead": self.ledger.record["dead"],
         }
-        self._checkpoints().save(notes, arrays, None if score is None else float(iqm(score)))
-        self.saved_at = time.monotonic()
-        self.saving += self.saved_at - started
-
-    def _restored(self, saved: Saved) -> Position:
-        """The position of a checkpoint of the seated lanes."""
-        shapes, rows = self.fleet.shapes, np.arange(len(self.fleet.seeds))
-        iteration, recorded = saved.notes["iteration"], saved.notes["recorded"]
-        if any(name.startswith("replay/") for name in saved.arrays):
-            state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes, rows))
-            return Position(iteration, recorded, state, busy=self.busy)
-        state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows))
-        self._tell(
-            "the checkpoint has no replay: it is filled by fresh play, so the run is not the one it would have been"
-        )
-        state = self.fleet.refill(iteration, state._replace(replay=self.fleet.init().replay))
-        return Position(iteration, recorded, state, busy=self.busy)
+        self.keeper.save(self.fleet, position, notes)
 
     def _halve(self, first: int) -> None:
         """Half as many seats, and the chunk at work from its beginning.
@@ -354,7 +322,7 @@ class Job:
             raise UsageError("not even one seed fits the device's memory; lower training.buffer_size")
         self.firsts = [*(start for start in self.firsts if start < first), first]
         self.recorder.keep(self.firsts, len(self.plan.evaluations), 0)
-        self._checkpoints().forget(self.kept_before)
+        self.keeper.forget(self.kept_before)
         self._tell(f"the device's memory ran out; going on with {self.size} seeds at a time")
         self.width = min(self.width, self.size)
         self.fleet = self._seats(first, min(self.size, len(self.lanes) - first))
@@ -362,19 +330,9 @@ class Job:
         self.fleet.compile()
         self.halved = True
 
-    def _checkpoints(self) -> Checkpoints:
-        self.keeper = self.keeper or Checkpoints(self.path)
-        return self.keeper
-
-    def _close(self) -> None:
-        if self.keeper:
-            started = time.monotonic()
-            self.keeper.close()
-            self.keeper = None
-            self.saving += time.monotonic() - started
-
     def _conclude(self, status: str, last: Mapping[str, Any]) -> None:
-        self.ledger.record |= {"device_seconds": round(self.busy, 3), "checkpoint_seconds": round(self.saving, 3)}
+        seconds = {"device_seconds": self.busy, "checkpoint_seconds": self.keeper.seconds}
+        self.ledger.record |= {name: round(value, 3) for name, value in seconds.items()}
         self.ledger.conclude(status, self._seconds(), self.env_steps, last)
 
     def _farewell(self, first: int, position: Position) -> str:
@@ -395,11 +353,6 @@ class Job:
     def _tell(self, line: str) -> None:
         self.report.say(line)
         self.ledger.note(line)
-
-
-def _import_orbax() -> None:
-    with suppress(ImportError):
-        import orbax.checkpoint  # noqa: F401
 
 
 def _devices(count: int) -> str:
