@@ -14,7 +14,17 @@ def run(*, quick: bool) -> list[Table]:
     rows = []
     alone = 0.0
     # The first row is what all others are held against: one seed alone, nothing beside it.
-    for count, width in [(1, 1), (1, None), (4, None), (16, None), (64, None), (64, 1), (64, 32), (1024, None)]:
+    for count, width in [
+        (1, 1),
+        (1, None),
+        (4, None),
+        (16, None),
+        (64, None),
+        (64, 1),
+        (64, 8),
+        (64, 32),
+        (1024, None),
+    ]:
         if quick and count > 64:
             continue
         fleet = Fleet(program, experiment.numbers(), range(count), width=width)

@@ -40,7 +40,17 @@ def run(*, quick: bool) -> list[Table]:
             sweep = ["sweep", str(plan), "--out", str(grid)]
             rows.append(_row("plain seeds", seeds, train, plain))
             rows.append(_row(f"grid {side} x {side} x {each}", seeds, sweep, grid / "qmix-matrix_game"))
-    columns = ("work", "seeds", "wall s", "train s", "compile s", "steps/s of all", "host loop %", "peak MB")
+    columns = (
+        "work",
+        "seeds",
+        "wall s",
+        "train s",
+        "compile s",
+        "steps/s of all",
+        "host loop %",
+        "saving %",
+        "peak MB",
+    )
     masses = Table("QMIX on the 3x3 game, 20,000 steps a seed, one command", columns, rows)
     return [masses, _sizes(quick)]
 
@@ -52,8 +62,9 @@ def _row(label: str, seeds: int, words: list[str], out: Path) -> tuple[str | flo
     wall = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest child so far
     record = tomllib.loads((out / "run.toml").read_text())
-    train, loop = record["train_seconds"], 1 - record["device_seconds"] / record["train_seconds"]
-    return label, seeds, wall, train, record["compile_seconds"], record["steps_per_second"], 100 * loop, peak
+    train, device, saving = (record[f"{name}_seconds"] for name in ("train", "device", "checkpoint"))
+    loop, saved = 100 * (train - device - saving) / train, 100 * saving / train
+    return label, seeds, wall, train, record["compile_seconds"], record["steps_per_second"], loop, saved, peak
 
 
 def _sizes(quick: bool) -> Table:

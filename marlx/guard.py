@@ -54,15 +54,28 @@ def no_fault() -> Fault:
     return Fault(jnp.int32(-1), jnp.int32(0))
 
 
-def watched(fault: Fault, loss: jax.Array, learner: Any, env_steps: jax.Array) -> Fault:
-    """The fault after an update: the first of the loss and of every guarded optimiser in the learner's state."""
-    states = jax.tree.leaves(learner, is_leaf=lambda x: isinstance(x, Guarded))
+def watched(fault: Fault, loss: jax.Array, learner: Any, env_steps: jax.Array) -> tuple[Fault, Any]:
+    """The fault after an update, the first of the loss and of every guarded optimiser; and the learner's state.
+
+    From a fault on all optimisers of the seed stand still, whichever of them it was, and those too that could go on.
+    """
     cause = jnp.where(jnp.isfinite(loss), 0, _LOSS)
-    for state in states:
-        if isinstance(state, Guarded):
+    for state in jax.tree.leaves(learner, is_leaf=_is_guarded):
+        if _is_guarded(state):
             cause = jnp.where(cause == 0, state.cause, cause)
     first = (fault.cause == 0) & (cause != 0)
-    return Fault(jnp.where(first, env_steps, fault.env_steps), jnp.where(first, cause, fault.cause))
+    fault = Fault(jnp.where(first, env_steps, fault.env_steps), jnp.where(first, cause, fault.cause))
+
+    def stopped(state: Any) -> Any:
+        if not _is_guarded(state):
+            return state
+        return state._replace(cause=jnp.where(state.cause == 0, fault.cause, state.cause))
+
+    return fault, jax.tree.map(stopped, learner, is_leaf=_is_guarded)
+
+
+def _is_guarded(x: Any) -> bool:
+    return isinstance(x, Guarded)
 
 
 def _finite(tree: Any) -> jax.Array:

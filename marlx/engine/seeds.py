@@ -30,7 +30,7 @@ from marlx.types import Metrics
 ROWS = "rows"  # mesh axis of the devices that share a batch
 _UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 WIDEST = 1024  # seeds vmapped together on an accelerator
-WIDE_ROWS = 1024  # rows of all seeds of a group together, on a CPU device
+FEW_ROWS = 256  # up to so many, two seeds together are faster on a CPU device than one after the other
 
 
 class Phases(Protocol):
@@ -86,10 +86,12 @@ def choose_width(rows: int, seeds: int) -> int:
 
 
 def cpu_width(rows: int) -> int:
-    """Seeds to vmap on a CPU device. Many rows fill its vector units alone, and products with a seed's own weights are
-    slow when batched; steps of few rows gain from company. Measured with `python -m benchmarks seeds`.
+    """Seeds to vmap on a CPU device: two where steps have few rows, else each alone.
+
+    Wider groups gain no more than a tenth on small games (`python -m benchmarks seeds`), cost a single seed its
+    padding, and are slower for methods with large nets, whose batched products with weights of their own are slow.
     """
-    return int(np.clip(WIDE_ROWS // rows, 1, 64))
+    return 2 if rows <= FEW_ROWS else 1
 
 
 def spare_split(seeds: int, devices: int, batch_size: int) -> int:

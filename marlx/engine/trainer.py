@@ -193,7 +193,7 @@ class Trainer:
             learner, fault, totals = carry
             seed = state._replace(updates=state.updates + step)
             learner, metrics = self._update(index * each + step, seed, learner)
-            fault = watched(fault, metrics["loss"], learner, state.env_steps)
+            fault, learner = watched(fault, metrics["loss"], learner, state.env_steps)
             return learner, fault, _added(totals, updates=jnp.int32(1), **metrics)
 
         learner, fault, totals = jax.lax.fori_loop(0, rounds, update, (state.learner, state.fault, state.totals))

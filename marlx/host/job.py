@@ -4,9 +4,8 @@ Everything that a later step depends on is in a checkpoint; going on from one gi
 stopped, to the bit.
 """
 
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ import numpy as np
 from marlx_envs.options import UsageError
 
 from marlx.analysis.statistics import iqm
-from marlx.engine.memory import chunk_size, free_memory, is_exhaustion, tree_bytes
+from marlx.engine import widths
+from marlx.engine.memory import chunk_size, free_memory, is_exhaustion
 from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
-from marlx.host import checkpoints, directory, parameters
-from marlx.host.checkpoints import Checkpoints, Saved
+from marlx.host import backend, directory, parameters
+from marlx.host.checkpoints import Saved
 from marlx.host.files import DiskError
+from marlx.host.keeper import Keeper
 from marlx.host.lanes import Lanes
 from marlx.host.ledger import Ledger
 from marlx.host.loop import Position, advance
@@ -31,16 +32,15 @@ from marlx.host.signals import Interrupted, StopRequest
 from marlx.host.tracking import Tracker, trackers
 from marlx.program import Program
 
-CHECKPOINT_SECONDS = 120.0
 FULL = 0.9  # of the free memory that the compiled program may ask for
-SMALL_REPLAY = 2**28  # bytes of all seeds of a chunk
+MANY_ROWS = 10_000  # of an update, from which on sharing it between cores pays
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a run is computed and kept. Nothing here changes a result, but `width` and `split_rows` its last bits."""
 
-    width: int | None = None  # seeds computed together on a device; None chooses
+    width: int | str | None = None  # seeds computed together on a device; None chooses, "measure" tries
     split_rows: bool = False  # spare devices share the batches of a seed
     chunk: int | None = None  # seeds resident at a time; None: as many as fit memory
     checkpoint_interval: int | None = None  # environment steps of a seed; None: by the clock
@@ -73,17 +73,19 @@ class Job:
             raise UsageError(f"the run was begun with {self.split} devices for each seed; here are fewer")
         self.program = Program(experiment, ROWS if self.split > 1 else None)
         self.plan = self.program.plan
-        self.width: int = layout.get("width") or settings.width or choose_width(self.program.rows, len(lanes))
+        self.ledger = Ledger(path, lanes, base_seed, record)
+        self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
+        self.width: int = layout.get("width") or self._width()
         fitting = chunk_size(self.program.init, experiment.numbers(), len(lanes), self.width)
         self.size = min(settings.chunk or fitting, len(lanes))
-        self.ledger = Ledger(path, lanes, base_seed, record)
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.busy = 0.0  # seconds in compiled code
         self.halved = False  # memory ran out, and a smaller chunk begins
-        self.keeper: Checkpoints | None = None
+        interval = settings.checkpoint_interval
+        every = -(-interval // self.plan.steps_per_iteration) if interval else None
+        self.keeper = Keeper(path, every, settings.checkpoint_replay, self._tell)
         self.trackers: list[Tracker] = []
-        self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
 
     def run(self) -> dict[str, Any]:
         """From the held directory to the end of the run; returns its record.
@@ -107,13 +109,26 @@ class Job:
                 self._end()
         except BaseException:
             with suppress(DiskError):
-                self._close()  # a save that has begun is finished
+                self.keeper.close()  # a save that has begun is finished
             for tracker in self.trackers:
                 tracker.finish(1)
             raise
         for tracker in self.trackers:
             tracker.finish(0)
         return self.ledger.record
+
+    def _width(self) -> int:
+        """The width of a new run: given, by rule, or measured; what was measured is recorded."""
+        given = self.settings.width
+        if given != widths.MEASURE:
+            return int(given) if given else choose_width(self.program.rows, len(self.lanes))
+        found = widths.rates(self.program, self.lanes.experiment.numbers(), len(self.lanes), self.plan.warm_up)
+        chosen = widths.best(found)
+        each = self.plan.steps_per_iteration
+        self.ledger.record["width_steps_per_second"] = {str(width): round(each * x) for width, x in found.items()}
+        told = ", ".join(f"{width}: {each * x:,.0f}" for width, x in found.items())
+        self.report.say(f"measured steps/s by width: {told}; taken: {chosen}")
+        return chosen
 
     def _found(self) -> Saved | None:
         """The newest whole checkpoint; what was written after it is removed, it will be written again.
@@ -125,7 +140,7 @@ class Job:
         if ledger.changed:
             self._tell(f"other versions than before, so numbers may differ in their last bits: {ledger.changed}")
         trouble = None
-        for saved in self._checkpoints().newest_first(self._tell):
+        for saved in self.keeper.newest_first():
             notes = saved.notes
             try:
                 recorder.keep(notes["firsts"], len(self.plan.evaluations), notes["recorded"])
@@ -135,7 +150,7 @@ class Job:
             except UsageError as error:
                 trouble = trouble or error
                 continue  # an older one may need less
-            self._checkpoints().forget(saved.number)
+            self.keeper.forget(saved.number)
             self._recall(notes)
             self._tell(f"going on from checkpoint {saved.number}, {self._steps(notes['iteration']):,} steps of a seed")
             return saved
@@ -157,7 +172,7 @@ class Job:
         recorder = Recorder(self.path)
         if not self.began:  # the process that trained was stopped in here
             self.began = time.monotonic()
-            for saved in self._checkpoints().newest_first(self._tell):
+            for saved in self.keeper.newest_first():
                 self._recall(saved.notes)
                 break
             self.seconds_before = self.ledger.record["train_seconds"]
@@ -166,7 +181,7 @@ class Job:
         self.env_steps = int(np.sum(last["env_steps"], dtype=np.int64))
         recorder.merge()
         parameters.tidy(self.path)
-        self._close()
+        self.keeper.close()
         self._conclude("finished", last)
         return self.ledger.record
 
@@ -190,15 +205,26 @@ class Job:
         self.ledger.record["compile_seconds"] = seconds
         self.ledger.write()
         self._tell(f"compiled in {seconds:.1f} s")
+        for line in self._advice():
+            self.report.say(line)
         if self.stop.number is not None:
             what = "nothing was written" if self.ledger.new else "nothing was lost"
             raise Interrupted(f"stopped before training began; {what}", self.stop.number)
 
+    def _advice(self) -> Iterator[str]:
+        """What would make better use of this machine for so few seeds."""
+        on_cpu, batch_size = jax.local_devices()[0].platform == "cpu", self.lanes.experiment.training["batch_size"]
+        idle = on_cpu and self.split == 1 and spare_split(len(self.lanes), backend.cores(), batch_size) > 1
+        if len(self.lanes) < self.width:
+            yield f"a group of {self.width} seeds is computed; --width 1 does without padding, equal up to rounding"
+        elif idle and self.program.rows >= MANY_ROWS:
+            yield "cores are idle; --split-rows lets them share each seed's batches, equal up to rounding"
+
     def _train(self, saved: Saved | None) -> None:
         """All chunks that are left."""
-        threading.Thread(target=_import_orbax, daemon=True).start()  # it takes a second, and is needed at the end
+        self.keeper.begin()
         self.recorder = Recorder(self.path)
-        self.began = self.saved_at = time.monotonic()
+        self.began = time.monotonic()
         self.seconds_before = self.ledger.record["train_seconds"]
         first = self.firsts[-1] if saved else 0
         with self.report:
@@ -221,17 +247,18 @@ class Job:
         self.fleet = self.fleet.reseated(self.lanes.ids(places), self.lanes.numbers(places))
         self.firsts = [*(start for start in self.firsts if start < first), first]
         if not saved:
-            self.kept_before = self.keeper.latest if self.keeper else -1
-        start = self._restored(saved) if saved else Position(0, 0, self.fleet.init(), busy=self.busy)
-        interval = self.settings.checkpoint_interval
-        every = -(-interval // self.plan.steps_per_iteration) if interval else None
+            self.kept_before = self.keeper.latest
+        if saved:
+            start = self.keeper.restored(self.fleet, saved, self.busy)
+        else:
+            start = Position(0, 0, self.fleet.init(), busy=self.busy)
         position = start  # it may be the end already
         self.env_steps = self._count(position)
         try:
             if self.halved:
                 self._save(start)  # the checkpoints of the larger chunk are gone
                 self.halved = False
-            for position in advance(self.fleet, self.plan.evaluations, start, every=every):
+            for position in advance(self.fleet, self.plan.evaluations, start, every=self.keeper.every):
                 if position.record is not None:
                     self._evaluated(first, position)
                 self.busy = position.busy
@@ -239,12 +266,12 @@ class Job:
                 self.report.update(first, count, self._steps(position.iteration), self.env_steps)
                 if position.iteration == self.plan.iterations or self.stop.number is not None:
                     break
-                if self._due(position, every):
+                if self.keeper.due(position.iteration):
                     self._save(position)
             parameters.save_part(self.path, first, self.fleet.cut(position.state.learner.params))
             self._save(position)
             if position.iteration < self.plan.iterations:
-                self._close()
+                self.keeper.close()
                 self._conclude("interrupted", self.recorder.last())
         except DiskError:
             with suppress(DiskError, UsageError):  # what still fits is kept
@@ -273,45 +300,15 @@ class Job:
         """Environment steps of all seeds so far."""
         return self.steps_before + int(np.sum(self.fleet.cut(position.state.env_steps), dtype=np.int64))
 
-    def _due(self, position: Position, every: int | None) -> bool:
-        """Whether it is time for a checkpoint."""
-        if every is not None:
-            return position.iteration % every == 0
-        return time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS
-
     def _save(self, position: Position) -> None:
-        """Begins to save a position. Raises `DiskError`."""
-        state, keep = position.state, self.settings.checkpoint_replay
-        if keep is False or (keep is None and tree_bytes(state.replay) > SMALL_REPLAY):
-            state = state._replace(replay=None)
-        arrays = {name: x[: len(self.fleet.seeds)] for name, x in checkpoints.flatten(state).items()}
-        score = (position.record or {}).get("evaluation_return")
+        """Begins to save a position, with what the run has come to. Raises `DiskError`."""
         notes = {
             "firsts": self.firsts,
-            "count": len(self.fleet.seeds),
-            "iteration": position.iteration,
-            "recorded": position.recorded,
             "steps_before": self.steps_before,
             "seconds": self._seconds(),
-            "busy": round(position.busy, 3),
             "dead": self.ledger.record["dead"],
         }
-        self._checkpoints().save(notes, arrays, None if score is None else float(iqm(score)))
-        self.saved_at = time.monotonic()
-
-    def _restored(self, saved: Saved) -> Position:
-        """The position of a checkpoint of the seated lanes."""
-        shapes, rows = self.fleet.shapes, np.arange(len(self.fleet.seeds))
-        iteration, recorded = saved.notes["iteration"], saved.notes["recorded"]
-        if any(name.startswith("replay/") for name in saved.arrays):
-            state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes, rows))
-            return Position(iteration, recorded, state, busy=self.busy)
-        state = self.fleet.pad(checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows))
-        self._tell(
-            "the checkpoint has no replay: it is filled by fresh play, so the run is not the one it would have been"
-        )
-        state = self.fleet.refill(iteration, state._replace(replay=self.fleet.init().replay))
-        return Position(iteration, recorded, state, busy=self.busy)
+        self.keeper.save(self.fleet, position, notes)
 
     def _halve(self, first: int) -> None:
         """Half as many seats, and the chunk at work from its beginning.
@@ -325,7 +322,7 @@ class Job:
             raise UsageError("not even one seed fits the device's memory; lower training.buffer_size")
         self.firsts = [*(start for start in self.firsts if start < first), first]
         self.recorder.keep(self.firsts, len(self.plan.evaluations), 0)
-        self._checkpoints().forget(self.kept_before)
+        self.keeper.forget(self.kept_before)
         self._tell(f"the device's memory ran out; going on with {self.size} seeds at a time")
         self.width = min(self.width, self.size)
         self.fleet = self._seats(first, min(self.size, len(self.lanes) - first))
@@ -333,17 +330,9 @@ class Job:
         self.fleet.compile()
         self.halved = True
 
-    def _checkpoints(self) -> Checkpoints:
-        self.keeper = self.keeper or Checkpoints(self.path)
-        return self.keeper
-
-    def _close(self) -> None:
-        if self.keeper:
-            self.keeper.close()
-            self.keeper = None
-
     def _conclude(self, status: str, last: Mapping[str, Any]) -> None:
-        self.ledger.record["device_seconds"] = round(self.busy, 3)
+        seconds = {"device_seconds": self.busy, "checkpoint_seconds": self.keeper.seconds}
+        self.ledger.record |= {name: round(value, 3) for name, value in seconds.items()}
         self.ledger.conclude(status, self._seconds(), self.env_steps, last)
 
     def _farewell(self, first: int, position: Position) -> str:
@@ -364,11 +353,6 @@ class Job:
     def _tell(self, line: str) -> None:
         self.report.say(line)
         self.ledger.note(line)
-
-
-def _import_orbax() -> None:
-    with suppress(ImportError):
-        import orbax.checkpoint  # noqa: F401
 
 
 def _devices(count: int) -> str:

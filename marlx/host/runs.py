@@ -7,6 +7,7 @@ from typing import Any
 
 from marlx_envs.options import UsageError, shown
 
+from marlx.engine.widths import MEASURE
 from marlx.experiment import Experiment
 from marlx.host import backend, directory, seed_ids
 from marlx.host.job import Job, Settings
@@ -80,6 +81,8 @@ def _checked(settings: dict[str, Any]) -> Settings:
     how = replace(Settings(), **settings)
     for name in ("width", "chunk", "checkpoint_interval"):
         value = getattr(how, name)
+        if name == "width" and value == MEASURE and not how.split_rows:
+            continue
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise UsageError(f"{name} must be a whole number of at least 1, not {shown(value)}")
     check_mode(how.wandb)

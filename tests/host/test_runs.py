@@ -14,6 +14,7 @@ from marlx_envs.options import UsageError
 
 import marlx
 from marlx.analysis.statistics import iqm
+from marlx.engine import widths
 from marlx.experiment import from_dict
 from marlx.host import directory, job
 from marlx.host.files import DiskError
@@ -276,3 +277,41 @@ def test_tensorboard_holds_means(tmp_path: Path) -> None:
     steps, returns = (table[name].to_numpy().reshape(2, -1) for name in ("env_steps", "evaluation_return"))
     assert [step for step, _ in found] == steps.mean(axis=0).astype(int).tolist()
     np.testing.assert_allclose([value for _, value in found], iqm(returns), rtol=1e-5)
+
+
+def test_a_measured_width_is_recorded_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widths, "CANDIDATES", (1, 2))
+    monkeypatch.setattr(widths, "SECONDS", 0.0)
+    monkeypatch.setattr(widths, "best", lambda found: 2 if len(found) == 2 and min(found.values()) > 0 else 1)
+    run = small(tmp_path / "run", seeds=3, width="measure")
+    assert run.record["layout"]["width"] == 2 and set(run.record["width_steps_per_second"]) == {"1", "2"}
+    given = small(tmp_path / "given", seeds=3, width=2)
+    assert run.metrics().equals(given.metrics())
+    with pytest.raises(UsageError, match="width must be a whole number of at least 1, not 'measure'"):
+        small(tmp_path / "split", width="measure", split_rows=True)
+
+
+def test_the_narrowest_of_equally_fast_widths_is_best() -> None:
+    assert widths.best({1: 98.0, 4: 100.0, 16: 99.0}) == 1
+    assert widths.best({1: 80.0, 4: 99.0, 16: 100.0, 64: 50.0}) == 4
+    assert widths.best({1: 1.0}) == 1
+
+
+@pytest.mark.parametrize(
+    ("seeds", "more", "settings", "words"),
+    [
+        (1, (), {}, "--width 1"),
+        (2, (), {}, ""),
+        (1, ("training.batch_size=512", "training.buffer_size=512"), {"width": 1}, ""),
+        (1, ("training.rollout_steps=64", "training.batch_size=128", "training.buffer_size=128"), {}, "--split-rows"),
+        (2, ("training.rollout_steps=64", "training.batch_size=128", "training.buffer_size=128"), {}, ""),
+    ],
+)
+def test_few_seeds_are_told_of_idle_cores(
+    seeds: int, more: tuple[str, ...], settings: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job.backend, "cores", lambda: 2)
+    lanes = Lanes(experiment("training.total_steps=100_000", *more), list(range(seeds)))
+    work = job.Job(directory.claim(tmp_path / "run", "x"), lanes, 0, job.Settings(**settings))
+    lines = list(work._advice())
+    assert len(lines) == bool(words) and words in "".join(lines)

@@ -21,7 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="if DIR holds this run: go on with it")
     parser.add_argument("--wandb", metavar="MODE", help="offline or online: means over seeds to Weights & Biases")
     parser.add_argument("--tensorboard", action="store_true", help="means over seeds as files of TensorBoard too")
-    parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: chosen)")
+    parser.add_argument(
+        "--width", metavar="N|measure", help="seeds computed together on a device (default: by rule; measure: by trial)"
+    )
     parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
     parser.add_argument(
         "--checkpoint-interval", metavar="STEPS", help="environment steps between checkpoints (default: two minutes)"
@@ -55,9 +57,10 @@ def run(found: argparse.Namespace) -> int:
     base_seed = whole("--base-seed", found.base_seed)
     settings: dict[str, Any] = {
         name: None if word is None else whole(f"--{name.replace('_', '-')}", word, least=1)
-        for name in ("width", "chunk", "checkpoint_interval")
+        for name in ("chunk", "checkpoint_interval")
         for word in (getattr(found, name),)
     }
+    settings["width"] = _width(found)
     replay = found.checkpoint_replay
     if replay not in (None, "yes", "no"):
         raise unknown("value of --checkpoint-replay", replay, ("yes", "no"))
@@ -94,6 +97,17 @@ def run(found: argparse.Namespace) -> int:
     )
     show_run(run)
     return 0
+
+
+def _width(found: argparse.Namespace) -> int | str | None:
+    """--width: a number, or the word that asks for a measurement."""
+    if found.width != "measure":
+        return None if found.width is None else whole("--width", found.width, least=1)
+    if found.processes or found.distributed or found.share:
+        raise UsageError("--width measure is for one process; several must all have the same width, so give a number")
+    if found.split_rows:
+        raise UsageError("--width measure does not go with --split-rows, which has a device for each seed")
+    return "measure"
 
 
 def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any]:

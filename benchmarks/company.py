@@ -1,0 +1,45 @@
+"""Seeds together against one alone, method by method: nobody should pay for company."""
+
+from collections.abc import Sequence
+
+import marlx
+from benchmarks.common import Table
+from marlx.algorithms import ALGORITHMS
+from marlx.engine.seeds import Fleet
+from marlx.engine.widths import rate
+from marlx.program import Program
+
+GAME = ("matrix_game", "training.total_steps=1_000_000")
+LARGE = [
+    ("qmix", "risk_reward"),
+    ("mrvf", "risk_reward"),
+    ("vdn", "predator_prey"),
+    ("qmix", "predator_prey"),
+    ("pow_qmix", "predator_prey"),
+    ("qmix", "smax", "environment.scenario=2s3z"),
+]
+
+
+def run(*, quick: bool) -> list[Table]:
+    """Every method on the 3x3 game, and some on the larger environments."""
+    if quick:
+        return [_table([("iql", *GAME)], (4,), 0.1)]
+    games = _table([(name, *GAME) for name in ALGORITHMS], (4, 64, 1024), 1.0)
+    return [games, _table(LARGE, (4, 64), 2.0)]
+
+
+def _table(works: Sequence[tuple[str, ...]], counts: Sequence[int], seconds: float) -> Table:
+    """Steps per second of one seed at width 1, with nothing beside it, and of many seeds as multiples of that."""
+    rows = []
+    for words in works:
+        experiment = marlx.configure(*words)
+        program = Program(experiment)
+        fleets = [Fleet(program, experiment.numbers(), range(1), width=1)]
+        fleets += [Fleet(program, experiment.numbers(), range(count)) for count in counts]
+        for fleet in fleets:
+            fleet.compile()
+        turns = [[rate(fleet, program.plan.warm_up, seconds) for fleet in fleets] for _ in range(2)]
+        one, *many = (max(found) for found in zip(*turns, strict=True))  # of two turns the less disturbed
+        rows.append((words[0], words[1], one * program.plan.steps_per_iteration, *(x / one for x in many)))
+    columns = ("method", "environment", "one seed, steps/s", *(f"{count:,} seeds, times" for count in counts))
+    return Table("Seeds together against one alone", columns, rows)

@@ -1,0 +1,104 @@
+"""Positions of a chunk of seeds as checkpoints, and back: when one is due, what it holds, how a run goes on from it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marlx.analysis.statistics import iqm
+from marlx.engine.memory import tree_bytes
+from marlx.engine.seeds import Fleet
+from marlx.host import checkpoints
+from marlx.host.checkpoints import Checkpoints, Saved
+from marlx.host.loop import Position
+
+SECONDS = 120.0  # between checkpoints, where no number of steps is given
+SMALL_REPLAY = 2**28  # bytes of all seeds of a chunk
+
+
+class Keeper:
+    """Keeps the checkpoints of one run.
+
+    Args:
+        every: iterations between checkpoints; None: by the clock.
+        replay: whether it is saved too; None: where it is small.
+        tell: hears of damaged checkpoints, and of going on without a replay.
+    """
+
+    def __init__(self, path: Path, every: int | None, replay: bool | None, tell: Callable[[str], None]) -> None:
+        self.every, self._path, self._replay, self._tell = every, path, replay, tell
+        self._open: Checkpoints | None = None
+        self._saved_at = time.monotonic()
+        self.seconds = 0.0  # that training waited for checkpoints, in this process
+
+    def begin(self) -> None:
+        """Starts the clock, and the import of orbax beside the first steps: it takes a second."""
+        self._saved_at = time.monotonic()
+        threading.Thread(target=_import_orbax, daemon=True).start()
+
+    def due(self, iteration: int) -> bool:
+        """Whether it is time for a checkpoint."""
+        if self.every is not None:
+            return iteration % self.every == 0
+        return time.monotonic() - self._saved_at >= SECONDS
+
+    @property
+    def latest(self) -> int:
+        """Number of the last checkpoint of this process; -1 before any."""
+        return self._open.latest if self._open else -1
+
+    def save(self, fleet: Fleet, position: Position, notes: Mapping[str, Any]) -> None:
+        """Begins to save a position of the seated seeds, with notes of the run. Raises `DiskError`."""
+        started, state = time.monotonic(), position.state
+        if self._replay is False or (self._replay is None and tree_bytes(state.replay) > SMALL_REPLAY):
+            state = state._replace(replay=None)
+        count = len(fleet.seeds)
+        arrays = {name: x[:count] for name, x in checkpoints.flatten(state).items()}
+        score = (position.record or {}).get("evaluation_return")
+        how_far = {"count": count, "iteration": position.iteration, "recorded": position.recorded}
+        notes = {**notes, **how_far, "busy": round(position.busy, 3)}
+        self._checkpoints().save(notes, arrays, None if score is None else float(iqm(score)))
+        self._saved_at = time.monotonic()
+        self.seconds += self._saved_at - started
+
+    def restored(self, fleet: Fleet, saved: Saved, busy: float) -> Position:
+        """The position of a checkpoint of the seated seeds."""
+        shapes, rows = fleet.shapes, np.arange(len(fleet.seeds))
+        iteration, recorded = saved.notes["iteration"], saved.notes["recorded"]
+        if any(name.startswith("replay/") for name in saved.arrays):
+            state = fleet.pad(checkpoints.restore(saved.arrays, shapes, rows))
+            return Position(iteration, recorded, state, busy=busy)
+        state = fleet.pad(checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows))
+        self._tell(
+            "the checkpoint has no replay: it is filled by fresh play, so the run is not the one it would have been"
+        )
+        state = fleet.refill(iteration, state._replace(replay=fleet.init().replay))
+        return Position(iteration, recorded, state, busy=busy)
+
+    def newest_first(self) -> Iterator[Saved]:
+        """Whole checkpoints, the newest first."""
+        return self._checkpoints().newest_first(self._tell)
+
+    def forget(self, after: int) -> None:
+        """Removes the checkpoints after number `after`. Raises `DiskError`."""
+        self._checkpoints().forget(after)
+
+    def close(self) -> None:
+        """Waits for a save that has begun. Raises `DiskError`."""
+        if self._open:
+            started, opened, self._open = time.monotonic(), self._open, None
+            opened.close()
+            self.seconds += time.monotonic() - started
+
+    def _checkpoints(self) -> Checkpoints:
+        self._open = self._open or Checkpoints(self._path)
+        return self._open
+
+
+def _import_orbax() -> None:
+    with suppress(ImportError):
+        import orbax.checkpoint  # noqa: F401
