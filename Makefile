@@ -32,7 +32,9 @@ pytest: .venv/.dev  ## the fast tests alone
 test-slow: .venv/.dev  ## the tests that take minutes
 	$(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
-test-browser: .venv/.browser  ## the pages of HTML in a real Chromium: the system's, or one that playwright fetches
+test-browser: .venv/.dev  ## the pages of HTML in a real Chromium: the system's, or one that playwright fetches
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		$(bin)/python -m playwright install chromium
 	MARLX_BROWSER=required $(bin)/python -m pytest tests/browser
 
 lint: .venv/.dev  ## style and format
@@ -63,8 +65,3 @@ clean:  ## remove the environment and caches
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
 	$(install) -e '.[dev]'
 	@touch .venv/.core $@
-
-.venv/.browser: .venv/.dev
-	$(install) -e '.[dev,browser]'
-	command -v chromium || command -v chromium-browser || command -v google-chrome || $(bin)/python -m playwright install chromium
-	@touch $@
