@@ -85,7 +85,7 @@ def table_stages(stages: Sequence[Stage], payoff: npt.ArrayLike) -> Figure:
     actions = [chr(ord("A") + i) for i in range(len(truth))]
     kinds = list(stages[0].tables)
     side = max(1.75, 0.5 * len(truth))
-    size = (side * (1 + len(stages)) + 0.3, (side + 0.2) * len(kinds) + 0.5)
+    size = (side * (1 + len(stages)) + 0.3, (side + 0.02) * len(kinds) + 0.45)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(kinds), 1 + len(stages), squeeze=False)
     draw_table(grid[0, 0], truth, truth, actions, limit)
@@ -96,7 +96,7 @@ def table_stages(stages: Sequence[Stage], payoff: npt.ArrayLike) -> Figure:
             draw_table(axes, stage.tables[kind], truth, actions, limit, stage.greedy)
             if row == 0:
                 axes.set_title(stage.title, fontsize=10, fontweight="bold", color=INK)
-        grid[row, 1].set_ylabel(kind, fontsize=11, color=INK)
+        grid[row, 1].set_ylabel(kind, fontsize=11, color=INK, rotation=0, labelpad=14, va="center")
         if row > 0:
             grid[row, 0].set_visible(False)
     words = "rows: agent 1    columns: agent 2    frame: greedy joint action    *: best payoff"

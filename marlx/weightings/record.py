@@ -24,7 +24,7 @@ def recorded(
         axis: mesh axis of the devices that share the batch.
 
     Returns:
-        This device's share of "weight_share/0.95" (weights from 0.95 on, less than the next bin's), "data_share/AB",
+        This device's share of "weight_share/50" (weights from 0.50 on, below those of the next), "data_share/AB",
         "weight_mass/AB", and so on.
     """
     chex.assert_equal_shape((weights, valid))
@@ -33,7 +33,7 @@ def recorded(
     weights = weights.reshape(-1)
     bins = jnp.clip(jnp.floor(weights * BINS), 0, BINS - 1).astype(jnp.int32)
     shares = _sums(mask, bins, BINS)
-    found = {f"weight_share/{k / BINS:.2f}": shares[k] for k in range(BINS)}
+    found = {f"weight_share/{100 * k // BINS:02d}": shares[k] for k in range(BINS)}
     n_agents = actions.shape[-1]
     if joint_actions.few(n_agents, n_actions):
         places = jnp.asarray([n_actions**k for k in reversed(range(n_agents))], jnp.int32)

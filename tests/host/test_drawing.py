@@ -36,7 +36,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
             record[f"data_share/{name}"] = np.array([0.5, 0.5, 0.5]) * (u < 2)
             record[f"weight_mass/{name}"] = np.array([0.5, 0.5, 0.2]) * (u == 0)
         for w in range(20):
-            record[f"weight_share/{w / 20:.2f}"] = np.full(3, 0.5) * (w in (0, 19))
+            record[f"weight_share/{5 * w:02d}"] = np.full(3, 0.5) * (w in (0, 19))
         recorder.add(0, k, lanes.columns(), record)
     recorder.merge()
     return path
