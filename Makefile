@@ -13,10 +13,10 @@ sources := marlx envs tests experiments benchmarks
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow pytest lint types contracts bench format clean
+.PHONY: help demo test test-slow test-browser pytest lint types contracts bench format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.core  ## train many seeds, print a table, draw a picture (about two minutes)
 	$(bin)/python -m experiments.demo
@@ -31,6 +31,11 @@ pytest: .venv/.dev  ## the fast tests alone
 
 test-slow: .venv/.dev  ## the tests that take minutes
 	$(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
+
+test-browser: .venv/.dev  ## the pages of HTML in a real Chromium: the system's, or one that playwright fetches
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		$(bin)/python -m playwright install chromium
+	MARLX_BROWSER=required $(bin)/python -m pytest tests/browser
 
 lint: .venv/.dev  ## style and format
 	$(bin)/python -m ruff check $(wildcard $(sources))

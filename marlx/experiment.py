@@ -15,6 +15,7 @@ import marlx_envs
 import numpy as np
 from marlx_envs.options import Option, UsageError, check, defaults_of, options_of, shown, unknown
 
+from marlx import joint_actions
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
 from marlx.algorithms.profiles import PROFILES, training_numbers
@@ -198,6 +199,13 @@ def _check_together(experiment: Experiment) -> None:
     lengths = plan(training, evaluation, spec.episode_limit)
     rule = ALGORITHMS[experiment.algorithm_name].load_rule()
     rule.build(spec, AgentOptions(**experiment.agent), dict(experiment.algorithm), training)  # parts that do not fit
+    if training.record_weights and "weighting" not in experiment.algorithm:
+        raise UsageError(f"training.record_weights needs a method with weights; {experiment.algorithm_name} has none")
+    if evaluation.record_tables and not joint_actions.few(spec.n_agents, spec.n_actions):
+        raise UsageError(
+            f"evaluation.record_tables needs at most {joint_actions.MOST} joint actions; {experiment.environment_name} "
+            f"has {spec.n_actions} to the power of {spec.n_agents}"
+        )
     if training.batch_size > lengths.capacity:
         raise UsageError(
             f"training.batch_size must be at most training.buffer_size ({lengths.capacity}), not {training.batch_size}"

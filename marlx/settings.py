@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from marlx_envs.options import choice, number, size
+from marlx_envs.options import choice, flag, number, size
 
 from marlx.losses import OPTIMISERS
 
@@ -39,6 +39,9 @@ class Training:
         200, "episodes ended (or updates made) between hard copies to the target", low=0
     )
     target_update_unit: str = choice("episodes", "what target_update_interval counts", ("episodes", "updates"))
+    record_weights: bool = flag(
+        False, "metrics of how errors are weighted: shares of weights, and weights of joint actions where there are few"
+    )
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,6 @@ class Evaluation:
 
     interval: int = size(50_000, "environment steps between evaluations; 0 = never", low=0)
     episodes: int = size(32, "episodes of one evaluation")
+    record_tables: bool = flag(
+        False, "metrics of what is believed of every joint action at an episode's first step, of at most 100"
+    )

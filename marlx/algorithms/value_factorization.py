@@ -33,6 +33,7 @@ from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
 from marlx.weightings import WEIGHTINGS
 from marlx.weightings.base import Evidence, Weighting
+from marlx.weightings.record import recorded
 
 __all__ = ["LearnerState", "ValueFactorization", "build", "defaults", "make", "options"]
 
@@ -237,6 +238,8 @@ class ValueFactorization:
             **{name: mean(part[..., None]) for name, part in parts.items()},
             **fitted,
         }
+        if self.training.record_weights:
+            metrics |= recorded(weights[..., 0], actions, batch.valid, self.agent.n_actions, self.axis)
         return loss, (metrics, learnt, jax.lax.stop_gradient(context))
 
     def joint_values(self, state: LearnerState, view: View, actions: jax.Array) -> dict[str, jax.Array]:

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from marlx.analysis.plots import DASHES, INK, PALETTE, plain, words
+from marlx.analysis.plots import DASHES, plain
 from marlx.analysis.scores import Estimate
+from marlx.analysis.style import INK, PALETTE, words
 
 
 def share_table(shares: Any) -> Figure:

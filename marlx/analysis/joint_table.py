@@ -3,16 +3,15 @@
 Of games in which every action is available there.
 """
 
-import itertools
 from functools import lru_cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from marlx_envs.options import UsageError
 
+from marlx.engine import beliefs
 from marlx.program import Numbers, Program
 
 MOST = 100_000  # joint actions
@@ -46,20 +45,12 @@ def greedy_actions(program: Program, learner: Any, numbers: Numbers) -> npt.NDAr
 @lru_cache(maxsize=8)
 def _compiled(program: Program) -> tuple[Any, Any]:
     """Tables [S A^N] by name, and greedy actions [S N], of (learner states, numbers); compiled once for a program."""
-    spec = program.environment.spec
 
     def tables(learner: Any, numbers: Numbers) -> dict[str, jax.Array]:
-        trainer = program.trainer(numbers)
-        joint = jnp.asarray(list(itertools.product(range(spec.n_actions), repeat=spec.n_agents)), jnp.int32)
-        team = trainer.rollout.reset(jax.random.key(0), 1)
-        view = jax.tree.map(lambda x: jnp.repeat(x, len(joint), axis=0), trainer.rollout.view(team))
-        return trainer.algorithm.joint_values(learner, view, joint)
+        return beliefs.joint_values(program.trainer(numbers).rollout, learner)
 
     def greedy(learner: Any, numbers: Numbers) -> jax.Array:
-        trainer = program.trainer(numbers)
-        key = jax.random.key(0)
-        team = trainer.rollout.reset(key, 1)
-        return trainer.algorithm.act(learner, team.memory, trainer.rollout.view(team), key, jnp.float32(0))[1][0]
+        return beliefs.greedy(program.trainer(numbers).rollout, learner)
 
     return jax.jit(jax.vmap(tables, (0, None))), jax.jit(jax.vmap(greedy, (0, None)))
 

@@ -1,7 +1,7 @@
 """Pictures for papers: learning curves over seeds, and what methods make of a payoff table.
 
-Colours are those of Okabe and Ito, told apart by colour-blind readers; lines also differ in their dashes. Figures are
-made without pyplot, so that nothing depends on a display or on global state.
+Lines differ in their dashes beside their colours. Figures are made without pyplot, so that nothing depends on a display
+or on global state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from marlx.analysis.style import INK, PALE, PALETTE, words
+
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-INK, _PALE = "#222222", "#777777"
 _GAP = 0.065  # of the height of the axes, between labels at the ends of curves
 
 
@@ -49,10 +49,10 @@ def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best:
             curve.steps, curve.mean, color=colour, linestyle=dashes, marker=marker, linewidth=1.8, label=curve.label
         )
     if best is not None:
-        axes.axhline(best, color=_PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+        axes.axhline(best, color=PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
         axes.annotate(
             "best", (0, best), (4, -3), xycoords=("axes fraction", "data"), textcoords="offset points",
-            va="top", fontsize=8, color=_PALE,
+            va="top", fontsize=8, color=PALE,
         )  # fmt: skip
     axes.set_xlim(left=0)
     axes.margins(y=0.06)
@@ -93,7 +93,7 @@ def curve_panels(panels: Mapping[str, Sequence[Curve]], metric: str, best: float
                 curve.steps, curve.mean, color=colour, linestyle=dashes, marker=marker, linewidth=1.6
             )
         if best is not None:
-            axes.axhline(best, color=_PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+            axes.axhline(best, color=PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
         axes.set_title(title, loc="left", fontsize=8, color=INK)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -145,8 +145,9 @@ def payoff_tables(
     payoff: npt.ArrayLike,
     shares: Mapping[str, float] | None = None,
     actions: Sequence[str] | None = None,
+    greedy: Mapping[str, Sequence[int]] | None = None,
 ) -> Figure:
-    """A payoff of two agents beside the joint values that methods learned for it.
+    """A payoff of two agents beside the joint values that methods learned for it (paper POW, Figure 2).
 
     In every table the greedy cell is framed; the cell of the best payoff has a star. Colours share one scale.
 
@@ -155,6 +156,7 @@ def payoff_tables(
         payoff: the true payoff [A A].
         shares: method -> share of seeds, 0 to 1, whose greedy joint action is a best one.
         actions: names of the actions; A, B, C, ... if None.
+        greedy: method -> the joint action that its agents choose; the largest cell of a table that has none here.
     """
     truth = np.asarray(payoff, float)
     shown = {"payoff": truth, **{name: np.asarray(table, float) for name, table in tables.items()}}
@@ -169,34 +171,45 @@ def payoff_tables(
     limit = float(np.abs(truth).max()) or 1.0
     for index, (name, table) in enumerate(shown.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _table(axes, table, truth, names, limit)
+        draw_table(axes, table, truth, names, limit, (greedy or {}).get(name))
         share = (shares or {}).get(name)
         below = "true values" if index == 0 else "" if share is None else f"{share:.0%} of seeds at the best"
         axes.set_title(name, fontsize=10, fontweight="bold", color=INK)
         axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=INK)
         if index % columns == 0:
             axes.set_ylabel("agent 1", fontsize=8, color=INK)
-    figure.supxlabel("frame: greedy joint action    *: best payoff", fontsize=8, color=_PALE)
+    figure.supxlabel("frame: greedy joint action    *: best payoff", fontsize=8, color=PALE)
     return figure
 
 
-def _table(
-    axes: Axes, table: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], names: Sequence[str], limit: float
+def draw_table(
+    axes: Axes,
+    table: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.float64],
+    names: Sequence[str],
+    limit: float,
+    greedy: Sequence[int] | None = None,
 ) -> None:
+    """A table [A A] with its greedy cell framed (the largest if None), and a star where the payoff [A A] is best.
+
+    Args:
+        names: of the actions.
+        limit: value of the darkest colours.
+    """
     image = axes.imshow(
         np.clip(table, -limit, limit), cmap="PuOr_r", vmin=-1.25 * limit, vmax=1.25 * limit, aspect="equal"
     )
-    greedy = np.unravel_index(np.nanargmax(table), table.shape)
+    chosen = tuple(greedy) if greedy is not None else np.unravel_index(np.nanargmax(table), table.shape)
     for (row, column), value in np.ndenumerate(table):
         best = truth[row, column] == truth.max()
         red, green, blue, _ = image.to_rgba(np.clip([value], -limit, limit))[0]
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.6
-        weight = "bold" if (row, column) == greedy else "normal"
+        weight = "bold" if (row, column) == chosen else "normal"
         shown = f"{value:.1f}{'*' if best else ''}".replace("-0.0", "0.0")
         axes.text(
             column, row, shown, ha="center", va="center", fontsize=9, fontweight=weight, color="white" if dark else INK
         )
-    frame = Rectangle((greedy[1] - 0.46, greedy[0] - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=2.0)
+    frame = Rectangle((chosen[1] - 0.46, chosen[0] - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=2.0)
     axes.add_patch(frame)
     axes.set_xticks(range(table.shape[1]), names[: table.shape[1]], fontsize=8)
     axes.set_yticks(range(table.shape[0]), names[: table.shape[0]], fontsize=8)
@@ -216,12 +229,6 @@ def plain(axes: Axes) -> None:
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
-
-
-def words(metric: str) -> str:
-    """The name of a metric in words."""
-    plainly = metric.replace("_", " ")
-    return plainly.replace("evaluation return", "greedy return of an episode").replace("evaluation", "greedy")
 
 
 def _last(values: npt.NDArray[np.float64]) -> float:

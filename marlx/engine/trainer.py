@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from marlx_envs.base import Environment
 from marlx_envs.options import UsageError
 
-from marlx.engine import replay
+from marlx.engine import beliefs, replay
 from marlx.engine.rollout import Rollout, Team
 from marlx.exploration import linear_schedule
 from marlx.guard import Fault, no_fault, watched
@@ -142,6 +142,8 @@ class Trainer:
         metrics["training_return"] = jnp.where(ended > 0, returns / jnp.maximum(ended, 1), jnp.nan)
         if self.evaluation.interval:
             metrics |= self.evaluate(index, state.key, state.learner)
+        if self.evaluation.record_tables:
+            metrics |= beliefs.tables(self.rollout, state.learner)
         metrics = {name: jnp.where(state.fault.cause == 0, value, jnp.nan) for name, value in metrics.items()}
         metrics |= {"env_steps": state.env_steps, "episodes": state.episodes, "updates": state.updates}
         metrics |= {"fault_step": state.fault.env_steps, "fault_cause": state.fault.cause}

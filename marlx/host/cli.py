@@ -13,7 +13,7 @@ from marlx_envs.options import UsageError, nearest, shown, unknown
 
 import marlx
 
-COMMANDS = ("train", "repeat", "evaluate", "sweep", "plot", "render", "compare", "export", "theory", "list")
+COMMANDS = ("train", "repeat", "evaluate", "sweep", "plot", "report", "render", "compare", "export", "theory", "list")
 
 
 class _Parser(argparse.ArgumentParser):

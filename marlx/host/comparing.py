@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis import scores as statistics
-from marlx.analysis.plots import words
 from marlx.analysis.scores import Estimate, Scores
+from marlx.analysis.style import words
 from marlx.host import directory
 from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.files import write_whole

@@ -11,6 +11,7 @@ from marlx_envs.options import UsageError, unknown
 
 from marlx.analysis.plots import Curve, curve_panels, learning_curves
 from marlx.analysis.statistics import interval
+from marlx.analysis.style import short
 from marlx.host import directory
 from marlx.host.files import write_whole
 from marlx.host.results import Run
@@ -63,8 +64,8 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         label = "algorithm"
     panels: dict[str, list[Curve]] = {}
     for values, group in table.groupby([*names, label], dropna=False, sort=False):
-        title = "\n".join(f"{name.rpartition('.')[2]} {_short(x)}" for name, x in zip(names, values, strict=False))
-        panels.setdefault(title, []).append(_curve(group, metric, _short(values[-1])))
+        title = "\n".join(f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip(names, values, strict=False))
+        panels.setdefault(title, []).append(_curve(group, metric, short(values[-1])))
     if len(panels) > MOST_PANELS:
         raise UsageError(f"{folder} has {len(panels)} points, too many to draw; at most {MOST_PANELS}")
     best = {cell.experiment.make_environment().spec.return_max for cell in sweep.cells}
@@ -110,10 +111,6 @@ def _curve(table: "pd.DataFrame", column: str, label: str) -> Curve:
     with warnings.catch_warnings(action="ignore"):
         found = interval(mine[column].to_numpy().reshape(seeds, -1))
     return Curve(label, steps.mean(axis=0), np.asarray(found.iqm), np.asarray(found.low), np.asarray(found.high), seeds)
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _default(runs: Sequence[Run]) -> Path:

@@ -164,7 +164,7 @@ def test_a_failed_start_can_be_repeated(capsys: pytest.CaptureFixture[str], monk
         (("matrix_game",), "penalty_100"),
         (("matrix_game",), "training.num_envs = 32"),
         (("agent",), "gru | mlp"),
-        (("evaluation",), "interval  50000  whole number >= 0"),
+        (("evaluation",), "interval       50000  whole number >= 0"),
     ],
 )
 def test_list(words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

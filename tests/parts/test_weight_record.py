@@ -1,0 +1,67 @@
+"""Metrics of weights: shares, and weights of joint actions, by hand and out of training."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx.weightings.record import recorded
+
+WEIGHTS = jnp.array([[0.1, 1.0, 0.1], [0.5, 7.0, 0.1]])
+ACTIONS = jnp.array([[[0, 0], [0, 1], [0, 0]], [[0, 1], [1, 1], [1, 0]]])
+VALID = jnp.array([[True, True, True], [True, True, False]])
+
+
+def test_by_hand() -> None:
+    found = {name: float(x) for name, x in recorded(WEIGHTS, ACTIONS, VALID, 2).items()}
+    shares = {name: x for name, x in found.items() if name.startswith("weight_share/") and x}
+    assert shares == pytest.approx({"weight_share/0.10": 0.4, "weight_share/0.50": 0.2, "weight_share/0.95": 0.4})
+    assert [found[f"data_share/{u}"] for u in ("AA", "AB", "BA", "BB")] == pytest.approx([0.4, 0.4, 0, 0.2])
+    assert [found[f"weight_mass/{u}"] for u in ("AA", "AB", "BA", "BB")] == pytest.approx([0.04, 0.3, 0, 1.4])
+
+
+def test_where_joint_actions_are_many_shares_are_all() -> None:
+    found = recorded(WEIGHTS, ACTIONS, VALID, 11)
+    assert len(found) == 20 and all(name.startswith("weight_share/") for name in found)
+
+
+def test_no_valid_step_is_no_weight() -> None:
+    assert all(float(x) == 0 for x in recorded(WEIGHTS, ACTIONS, jnp.zeros((2, 3), bool), 2).values())
+
+
+def test_a_run_that_records() -> None:
+    """Parts add up to the whole; tables are those of the last learner, and one joint action is greedy."""
+    small = ("training.total_steps=96", "training.num_envs=8", "training.batch_size=16", "training.buffer_size=32")
+    flags = ("training.record_weights=true", "evaluation.record_tables=true", "evaluation.interval=48")
+    experiment = marlx.configure("ow_qmix", "matrix_game", *small, *flags, "agent.network=mlp", "algorithm.mixer=vdn")
+    metrics = jax.jit(jax.vmap(marlx.make_train(experiment)))(jax.random.split(jax.random.key(0), 2)).metrics
+    found = {name: np.asarray(x) for name, x in metrics.items()}
+
+    def parts(name: str) -> np.ndarray:
+        return np.stack([x for other, x in found.items() if other.startswith(f"{name}/")], axis=-1)
+
+    np.testing.assert_allclose(parts("weight_share").sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(parts("data_share").sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(parts("weight_mass").sum(-1), found["weight"], rtol=1e-5)
+    assert parts("data_share").shape == parts("table_critic").shape == (2, 2, 9)
+    greedy, table = parts("greedy"), parts("table_joint")
+    np.testing.assert_array_equal(greedy.sum(-1), 1)
+    np.testing.assert_array_equal(greedy.argmax(-1), table.argmax(-1))  # VDN has IGM
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("qtran", "matrix_game", "training.record_weights=true"), "needs a method with weights; qtran has none"),
+        (
+            ("qmix", "predator_prey", "evaluation.record_tables=true"),
+            "at most 100 joint actions; predator_prey has 6",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        marlx.configure(words[0], words[1], *words[2:])
+    assert "\n" not in str(error.value)
