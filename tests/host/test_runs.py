@@ -276,3 +276,20 @@ def test_tensorboard_holds_means(tmp_path: Path) -> None:
     steps, returns = (table[name].to_numpy().reshape(2, -1) for name in ("env_steps", "evaluation_return"))
     assert [step for step, _ in found] == steps.mean(axis=0).astype(int).tolist()
     np.testing.assert_allclose([value for _, value in found], iqm(returns), rtol=1e-5)
+
+
+def test_the_absolute_metric_is_of_the_best_parameters(finished: Path, tmp_path: Path) -> None:
+    """A payoff pays the same in every episode, so what is played anew is the highest evaluation."""
+    run = marlx.load_run(finished)
+    highest = run.metrics().groupby("seed").evaluation_return.max()
+    np.testing.assert_array_equal(run.evaluate(parameters="best")["evaluation_return"], highest.astype(np.float32))
+    assert run.episodes("best") == 10 * run.episodes() == 20
+    with pytest.raises(UsageError, match="did you mean 'best'"):
+        run.evaluate(parameters="bst")
+    shutil.copytree(finished, tmp_path / "run")
+    arrays = dict(np.load(finished / "parameters.npz"))
+    own = {name: x for name, x in arrays.items() if not name.startswith("best/")}
+    assert {f"best/{name}" for name in own} == set(arrays) - set(own)
+    np.savez(tmp_path / "run" / "parameters.npz", **own)
+    with pytest.raises(UsageError, match="holds no best parameters"):
+        assert marlx.load_run(tmp_path / "run").best_params
