@@ -6,8 +6,8 @@ chains, found in closed form. For closed convex sets C1, C2, .. and y in all of 
 
     |x - y|^2 >= |x - P1 x|^2 + |P1 x - P2 P1 x|^2 + ..,
 
-since y is seen from the projection P x at an angle of at least 90 degrees. An order is fitted only if its bound is below the
-least loss so far, or equals it and its greedy joint action is not known to reach that: a few in a hundred.
+since y is seen from the projection P x at an angle of at least 90 degrees. An order is fitted only if its bound is
+below the least loss so far, or equals it and its greedy joint action is not known to reach that: a few in a hundred.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -69,8 +69,8 @@ def least_by_greedy(payoffs: npt.ArrayLike, weights: npt.ArrayLike, over: float 
             np.minimum.at(found, (game, last[order]), losses((order, some[game])))
             left[order, game] = False
             best = found.min(axis=1)
-            open_ = (bounds < best - margin) | ((bounds <= best + margin) & (found[:, last].T > best + tie))
-            order, game = _next(bounds, left & open_, last)
+            may_equal = (bounds <= best + margin) & ~(found <= (best + tie)[:, None])[:, last].T
+            order, game = _next(bounds, left & ((bounds < best - margin) | may_equal), last)
         return found <= (best + tie)[:, None]
 
     size = max(1, _BLOCK // cells.size)
@@ -81,7 +81,7 @@ def least_by_greedy(payoffs: npt.ArrayLike, weights: npt.ArrayLike, over: float 
 
 
 def _next(bounds: Floats, wanted: Bools, last: Ints) -> tuple[Ints, Ints]:
-    """The order of the lowest bound [P G] out of those wanted [P G], for each game and last cell: pairs, int [M] both."""
+    """For each game and last cell the order wanted [P G] of the lowest bound [P G], if any: pairs, int [M] both."""
     found = []
     for cell in np.unique(last):
         mine = np.flatnonzero(last == cell)
