@@ -43,7 +43,7 @@ def _explore_below(epsilon: jax.Array, uniform: jax.Array) -> tuple[jax.Array, j
 
 
 def decentralised(key: chex.PRNGKey, utilities: jax.Array, available: jax.Array, epsilon: jax.Array) -> jax.Array:
-    """Each agent by itself: with probability epsilon uniform over its available actions, else greedy.
+    """Each agent by itself: with probability epsilon uniform over its available actions, else greedy (MRVF eq. 2).
 
     Args:
         utilities: float [.. N A]; available: bool [.. N A]; epsilon: scalar.
@@ -56,7 +56,7 @@ def decentralised(key: chex.PRNGKey, utilities: jax.Array, available: jax.Array,
 
 
 def centralised(key: chex.PRNGKey, utilities: jax.Array, available: jax.Array, epsilon: jax.Array) -> jax.Array:
-    """One draw for the team: with probability epsilon every agent is uniform, else all are greedy (MRVF, 3.1).
+    """One draw for the team: with probability epsilon every agent is uniform, else all are greedy (MRVF eq. 8).
 
     Shapes as in `decentralised`. The greedy joint action has probability 1 - epsilon + epsilon / |U|.
     """

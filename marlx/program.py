@@ -88,7 +88,13 @@ class Program:
 def make_train(experiment: Experiment) -> Any:
     """A pure function (key, numbers=None) -> Result that trains one seed from start to end.
 
-    `numbers` replaces `experiment.numbers()`; vmap over its leaves to make hyperparameters an axis.
+    Args:
+        experiment: what is trained; its sizes and names are compiled in, its numbers are not.
+
+    Returns:
+        `train(key)`, to be jitted: key [] -> metrics [K evaluations] and parameters. `jax.vmap(train)(keys [S])` has
+        a leading axis [S] on every leaf. `numbers` replaces `experiment.numbers()`; vmap over its leaves to make
+        hyperparameters an axis. Nothing is read or written while it runs.
     """
     program = Program(experiment)
     ends = np.asarray(program.plan.evaluations, np.int32)

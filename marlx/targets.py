@@ -84,5 +84,8 @@ def sarsa_lambda(
     gamma: jax.Array | float,
     lambda_: jax.Array | float,
 ) -> jax.Array:
-    """SARSA(lambda): TD(lambda) whose bootstrap [T+1] is the target network's value at the actions replayed (SMIX)."""
+    """SARSA(lambda): TD(lambda) whose bootstrap [T+1] is the target network's value at the actions replayed.
+
+    From SMIX; "Beyond Monotonicity" has it in place of the maximum, which IGM would have to find.
+    """
     return td_lambda(rewards, terminated, taken_values, valid, gamma, lambda_)

@@ -42,7 +42,7 @@ def good(option: Option) -> st.SearchStrategy[Any]:
         return st.integers(least, least + 3 if high is None else min(least + 3, int(high)))
     if option.kind == "flag":
         return st.booleans()
-    return st.sampled_from(option.choices) if option.choices else st.nothing()
+    return st.sampled_from(tuple(option.choices)) if option.choices else st.nothing()
 
 
 @st.composite

@@ -1,5 +1,6 @@
 """The sweeps of the papers' results are sweeps: every file, and every variant of it, names what there is."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from marlx.host.sweep import read_sweep
 
-FILES = sorted((Path(__file__).parents[1] / "experiments" / "sweeps").glob("*.toml"))
+FOLDER = Path(__file__).parents[1] / "experiments"
+FILES = sorted((FOLDER / "sweeps").glob("*.toml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -23,5 +25,14 @@ def test_a_file_and_its_small_variant_can_be_run(file: Path) -> None:
     assert steps(small.cells) < steps(whole.cells)
 
 
-def test_there_are_files() -> None:
-    assert len(FILES) >= 8
+def test_every_other_variant_can_be_run() -> None:
+    variants = [
+        (file, name) for file in FILES for name in tomllib.loads(file.read_text())["variants"] if name != "small"
+    ]
+    assert variants and all(read_sweep(file, name).cells for file, name in variants)
+
+
+def test_the_list_of_results_has_every_file() -> None:
+    listed = (FOLDER / "README.md").read_text()
+    assert len(FILES) >= 20 and [file.name for file in FILES if f"`{file.name}`" not in listed] == []
+    assert set(re.findall(r"`(\w+\.toml)`", listed)) <= {file.name for file in FILES}

@@ -8,7 +8,7 @@ Nothing heavy is imported here: listings and error messages must be quick.
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class Option:
     doc: str
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
 
 
 def _field(default: Any, option: Option) -> Any:
@@ -53,9 +53,9 @@ def flag(default: bool, doc: str) -> Any:
     return _field(default, Option("flag", doc))
 
 
-def choice(default: str, doc: str, choices: Iterable[str]) -> Any:
-    """A static word out of a few."""
-    return _field(default, Option("choice", doc, choices=tuple(choices)))
+def choice(default: str, doc: str, choices: Collection[str]) -> Any:
+    """A static word out of a few; those of a registry may become more."""
+    return _field(default, Option("choice", doc, choices=choices))
 
 
 def text(default: str, doc: str) -> Any:

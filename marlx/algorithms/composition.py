@@ -33,8 +33,8 @@ class Common:
 class Composition(Common):
     """What section `algorithm` names; the fields of the parts it names join the section."""
 
-    mixer: str = choice("qmix", "how utilities become a joint value", tuple(MIXERS))
-    weighting: str = choice("uniform", "weights of the squared errors", tuple(WEIGHTINGS))
+    mixer: str = choice("qmix", "how utilities become a joint value", MIXERS)
+    weighting: str = choice("uniform", "weights of the squared errors", WEIGHTINGS)
     target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
     critic: str = choice("none", "unrestricted joint critic that targets bootstrap from", ("none", "central"))
     residual: str = choice(

@@ -249,7 +249,10 @@ class MRVF:
     def loss(
         self, params: Params, target: Params, batch: Batch, key: chex.PRNGKey, epsilon: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics]]:
-        """The loss above, this device's share; and metrics. `training.loss_scale` is a factor of every L_tot^k."""
+        """The loss above (MRVF eq. 5 to 7), this device's share; and metrics.
+
+        `training.loss_scale` is a factor of every L_tot^k.
+        """
         played = self.play(params, batch.view, batch.actions)
         y = self._targets(target, played.final, batch)[..., 0]
         state = batch.view.state[:-1]

@@ -3,8 +3,9 @@
     L = 1/M sum_t m_t w_t (Q_jt(s_t, u_t) - y_t)^2  +  1/M sum_t m_t (Q-hat*(s_t, u_t) - y_t)^2  +  the mixer's own
 
 with Q_jt = Q_tot, or Q_tot plus a masked residual; y from target copies, selection by the live agent (double-Q); and
-w a constant. Everything is trained end to end by one optimiser. A forward pass is computed once and shared by all
-terms. With an intrinsic reward the same holds for r_ext + beta r_int in place of the rewards.
+w a constant (ReMIX eq. 7; POW eq. 4a, 4b and 10). Everything is trained end to end by one optimiser. A forward pass is
+computed once and shared by all terms. With an intrinsic reward the same holds for r_ext + beta r_int in place of the
+rewards.
 """
 
 from dataclasses import dataclass
@@ -184,7 +185,9 @@ class ValueFactorization:
     def loss(
         self, params: Params, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
     ) -> tuple[jax.Array, tuple[Metrics, Any, Context]]:
-        """The loss above, from the target copies and what the weighting knows in `state`.
+        """The loss above, from the target copies and what the weighting knows in `state` (POW eq. 10; ReMIX eq. 7).
+
+        Slopes dQ_tot/dq_i (ReMIX, lemma 1) are the mixer's exact ones, by reverse differentiation.
 
         Returns:
             This device's share of the loss; (metrics, what the weighting has learnt, the context of the slots).
@@ -309,7 +312,8 @@ class ValueFactorization:
     ) -> tuple[jax.Array, jax.Array | None]:
         """y [T B G] from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed.
 
-        With a joint critic the bootstrap is its target copy, whose values of the greedy actions [T B] come along.
+        With a joint critic the bootstrap is its target copy, whose values of the greedy actions [T B] come along (POW
+        eq. 11; its eq. 5 lacks gamma).
         """
         training, target = self.training, state.target
         if self.critic:

@@ -58,7 +58,8 @@ def _compiled(program: Program) -> tuple[Any, Any]:
 def igm_gap(tables: npt.NDArray[np.floating], greedy: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
     """What a learned table loses by greedy agents: max_u Q_tot(u) - Q_tot(u-hat), [S].
 
-    Where IGM holds it is 0; where it is positive, the argmax of the table is not that of the utilities.
+    Where IGM (POW eq. 2; MRVF eq. 1) holds it is 0; where it is positive, the argmax of the table is not that of the
+    utilities.
 
     Args:
         tables: [S A .. A], as of `learned_tables`; greedy: u-hat, int [S N], as of `greedy_actions`.

@@ -43,5 +43,5 @@ def residual(raw: jax.Array) -> jax.Array:
 
 
 def beside_greedy(actions: jax.Array, greedy: jax.Array) -> jax.Array:
-    """ResQ's mask w_r: 0 at the greedy joint action, else 1; int [.. N] both -> [..]."""
+    """ResQ's mask w_r (MRVF eq. 4 and 25): 0 at the greedy joint action, else 1; int [.. N] both -> [..]."""
     return 1.0 - (actions == greedy).all(-1)

@@ -1,4 +1,4 @@
-"""POW's recognition network Q_r: a joint value that is largest at the greedy joint action (POW, section 4.1, eq. 6-8).
+"""POW's recognition network Q_r: a joint value that is largest at the greedy joint action (POW, section 3.2, eq. 6).
 
     Q_r(s, u) = V(s) + sum_i lambda_i(s, u) a_i,   lambda_i >= 0,   a_i = Q_i(u_i) - max Q_i <= 0
 
@@ -47,7 +47,7 @@ class Recognition:
 
 
 def recognise(advantages: jax.Array, w1: jax.Array, w2: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Q_r and lambda a (POW eq. 7-8): lambda_i = sum_k |W1_ik| |w2_k|, no bias and no activation between.
+    """Q_r and lambda a (POW eq. 6): lambda_i = sum_k |W1_ik| |w2_k|, no bias and no activation between.
 
     Args:
         advantages: a [.. N], never positive; w1: raw [.. N K]; w2: raw [.. K]; value: V [..].

@@ -18,7 +18,7 @@ from marlx.engine.rollout import Rollout, Team
 from marlx.exploration import linear_schedule
 from marlx.guard import Fault, no_fault, watched
 from marlx.settings import Evaluation, Training
-from marlx.types import Algorithm, Metrics, Progress
+from marlx.types import Algorithm, Metrics, Params, Progress
 
 MOST_EVALUATIONS = 100_000
 
@@ -27,6 +27,13 @@ class Stream:
     """Names of a seed's streams of random numbers; a new stream never shifts another."""
 
     LEARNER, ENVIRONMENT, ROLLOUT, SAMPLE, UPDATE, EVALUATION, REFILL = range(7)
+
+
+class Best(NamedTuple):
+    """What acting depended on at the highest evaluation so far, of two equal ones the earlier."""
+
+    params: Params
+    score: jax.Array  # float32, the return of that evaluation; -inf before the first
 
 
 class SeedState(NamedTuple):
@@ -41,6 +48,7 @@ class SeedState(NamedTuple):
     updates: jax.Array  # int32
     fault: Fault  # of the first update in which something was not finite
     totals: Metrics  # sums over the iterations since the last record
+    best: Best | None  # None where nothing is ever evaluated
 
 
 class Plan(NamedTuple):
@@ -103,7 +111,8 @@ class Trainer:
         team = self.rollout.reset(self._key(key, Stream.ENVIRONMENT), self.training.num_envs)
         empty = replay.init(self.rollout.no_rows(team, self.plan.rollout_steps), self.plan.capacity)
         zero = jnp.int32(0)
-        state = SeedState(key, learner, team, empty, zero, zero, zero, no_fault(), {})
+        best = Best(_zeros(learner.params), jnp.float32(-jnp.inf)) if self.evaluation.interval else None
+        state = SeedState(key, learner, team, empty, zero, zero, zero, no_fault(), {}, best)
         measured = jax.eval_shape(lambda state: self._update(zero, state, learner)[1], state)
         counted = {"updates": zero, "ended": zero, "returns": jnp.float32(0)}
         return state._replace(totals={**_zeros(measured), **counted})
@@ -148,7 +157,8 @@ class Trainer:
         metrics |= {"env_steps": state.env_steps, "episodes": state.episodes, "updates": state.updates}
         metrics |= {"fault_step": state.fault.env_steps, "fault_cause": state.fault.cause}
         metrics["epsilon"] = self._epsilon(state)
-        return state._replace(totals=_zeros(state.totals)), metrics
+        best = state.best and _better(state.best, state.learner.params, metrics["evaluation_return"])
+        return state._replace(totals=_zeros(state.totals), best=best), metrics
 
     def evaluate(self, index: jax.Array, key: chex.PRNGKey, learner: Any) -> Metrics:
         """Means over `evaluation.episodes` greedy episodes in fresh environments; `index` names the random stream."""
@@ -225,6 +235,12 @@ class Trainer:
 
 def _zeros(shapes: Any) -> Any:
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def _better(best: Best, params: Params, score: jax.Array) -> Best:
+    """The best of what there was and what there is; a score of NaN is never better."""
+    better = score > best.score
+    return jax.tree.map(lambda new, old: jnp.where(better, new, old), Best(params, score), best)
 
 
 def _added(totals: Metrics, **values: jax.Array) -> Metrics:

@@ -35,9 +35,17 @@ class _Side(NamedTuple):
     task: str
     steps: Any  # environment steps of each evaluation, [S K]
     values: Any  # [S K], NaN where a seed has no such evaluation
+    absolute: Any  # [S], of the best parameters; None where they were not asked for
+
+    @property
+    def scores(self) -> Any:
+        """What a seed is judged by, [S]."""
+        return self.values[:, -1] if self.absolute is None else self.absolute
 
 
-def compare(paths: Sequence[str], metric: str, out: str | None = None, profile: str | None = None) -> None:
+def compare(
+    paths: Sequence[str], metric: str, out: str | None = None, profile: str | None = None, absolute: bool = False
+) -> None:
     """Prints how runs differ in their last evaluation; the first is what the others are held against.
 
     Runs of one task are compared as they are, each point of a grid by itself. Over several tasks each algorithm needs
@@ -46,20 +54,22 @@ def compare(paths: Sequence[str], metric: str, out: str | None = None, profile: 
     Args:
         out: a file for marl-eval's JSON; None writes none.
         profile: a picture of performance profiles; None draws none.
+        absolute: not the last evaluation but the absolute metric of Gorsane et al. (2022), see `Run.evaluate`.
 
     Raises:
         UsageError: no run, no such metric, runs that cannot be put side by side, or a disk that refuses.
     """
     picture = None if profile is None else picture_path(profile)
-    sides = _sides([load_run(path) for path in paths], metric)
+    sides = _sides([load_run(path) for path in paths], metric, absolute)
     scores: dict[str, dict[str, Any]] = {}
     for side in sides:
-        scores.setdefault(side.method, {})[side.task] = side.values[:, -1]
+        scores.setdefault(side.method, {})[side.task] = side.scores
     tasks = sorted({side.task for side in sides})
     if out is not None:
         _export(out, sides, metric)
     console = Console(highlight=False)
-    heading = f"{metric.replace('_', ' ')}, last evaluation; interquartile mean over seeds [95% bootstrap interval]"
+    which = "best parameters of each seed in fresh episodes" if absolute else "last evaluation"
+    heading = f"{metric.replace('_', ' ')}, {which}; interquartile mean over seeds [95% bootstrap interval]"
     console.print(heading, markup=False, soft_wrap=True)
     curves = None
     if len(tasks) > 1:
@@ -72,7 +82,7 @@ def compare(paths: Sequence[str], metric: str, out: str | None = None, profile: 
         console.print(_table(scores, curves))
         if picture is not None:
             label = "normalised score" if curves is None else words(metric)
-            save_figure(_profiles(scores, f"{label} at the last evaluation"), picture)
+            save_figure(_profiles(scores, f"{label}, {which}"), picture)
     console.print(
         f"clear: {ENOUGH} or more seeds each, and the interval of the difference leaves 0 out; "
         "several comparisons make chance findings likelier",
@@ -151,17 +161,20 @@ def _interval(of: Estimate, form: str = "{:.4g}") -> str:
     return f"{form.format(of.value)} [{form.format(of.low)}, {form.format(of.high)}]"
 
 
-def _sides(runs: Sequence[Run], metric: str) -> list[_Side]:
+def _sides(runs: Sequence[Run], metric: str, absolute: bool) -> list[_Side]:
     """Every setting of every run. Raises `UsageError` if one has nothing, or tasks are not covered alike."""
     tasks = [_task(run, runs) for run in runs]
     one_task = len(set(tasks)) == 1
     names = labels(runs) if one_task else [run.experiment.algorithm_name for run in runs]
     sides = []
     for run, task, name in zip(runs, tasks, names, strict=True):
-        points = run.lanes.points
-        for point in points:
+        played = _absolute(run, metric) if absolute else [None] * len(run.lanes.points)
+        for point, best in zip(run.lanes.points, played, strict=True):
             more = " ".join(f"{field.partition('.')[2]}={value}" for field, value in point.items())
-            sides.append(_Side(run, f"{name} {more}".strip(), task, *_values(run, metric, point)))
+            steps, values = _values(run, metric, point)
+            if best is not None:
+                best = np.where(np.isfinite(values[:, -1]), best, np.nan)  # a seed that died has no score
+            sides.append(_Side(run, f"{name} {more}".strip(), task, steps, values, best))
     for method in dict.fromkeys(side.method for side in sides):
         mine = [side.task for side in sides if side.method == method]
         for task in dict.fromkeys(tasks):
@@ -194,6 +207,14 @@ def _values(run: Run, metric: str, point: Mapping[str, Any]) -> tuple[Any, Any]:
     return table["env_steps"].to_numpy(np.float64), table["value"].to_numpy(np.float64)
 
 
+def _absolute(run: Run, metric: str) -> Any:
+    """Means of fresh episodes with the best parameters, [P S]; seeds by their ids, as `_values` has them."""
+    found = run.evaluate(parameters="best")
+    if metric not in found:
+        raise unknown("metric of an evaluation", metric, found)
+    return np.reshape(found[metric], (len(run.lanes.points), -1))[:, np.argsort(run.seeds)]
+
+
 def _task(run: Run, runs: Sequence[Run]) -> str:
     """The environment of a run, and those of its options in which runs of that environment differ."""
     place = run.experiment.environment_name
@@ -206,12 +227,12 @@ def _task(run: Run, runs: Sequence[Run]) -> str:
 def _export(out: str, sides: Sequence[_Side], metric: str) -> None:
     """Writes environment -> task -> algorithm -> run -> step -> metric -> values, as marl-eval reads it.
 
-    A run stores means over the episodes of an evaluation, so each list holds one number. "absolute_metrics" is the
-    highest evaluation of the seed (see `statistics.best_evaluation`). Dead seeds are left out.
+    A run stores means over the episodes of an evaluation, so each list holds one number. Where the absolute metric was
+    not asked for, the highest evaluation of the seed stands in (see `scores.best_evaluation`). Dead seeds are left out.
     """
     found: dict[str, Any] = {}
     for side in sides:
-        best = statistics.best_evaluation(side.values)
+        best = statistics.best_evaluation(side.values) if side.absolute is None else side.absolute
         place = found.setdefault(side.run.experiment.environment_name, {})
         place = place.setdefault(side.task, {}).setdefault(side.method, {})
         for seed, steps, values, absolute in zip(sorted(side.run.seeds), side.steps, side.values, best, strict=True):

@@ -39,22 +39,23 @@ class _Greedy:
         return state, trainer.evaluate(index, key, learner)
 
 
-def load_params(run: Run) -> Params:
-    """Parameters [S ...] of a run. Raises `UsageError` if it has none that fit."""
+def load_params(run: Run, best: bool = False) -> Params:
+    """Parameters [S ...] of a run, of the end or the best. Raises `UsageError` if it has none that fit."""
     program, numbers = Program(run.experiment), run.experiment.numbers()
     shapes = jax.eval_shape(lambda key: _Greedy(program).init(key, numbers), jax.random.key(0)).params
-    return parameters.load(run.path, shapes, len(run.lanes))
+    return parameters.load(run.path, shapes, len(run.lanes), best)
 
 
-def evaluate(run: Run, episodes: int | None = None) -> dict[str, Any]:
-    """See `Run.evaluate`."""
+def evaluate(run: Run, episodes: int, best: bool = False) -> dict[str, Any]:
+    """Metrics [S] of so many episodes of each seed; those of the best parameters are none that they were chosen by."""
     lanes = run.lanes
-    if episodes is not None:
-        lanes = replace(lanes, experiment=lanes.experiment.replace({"evaluation.episodes": episodes}))
+    lanes = replace(lanes, experiment=lanes.experiment.replace({"evaluation.episodes": episodes}))
     program = Program(lanes.experiment)
     numbers, base_seed = lanes.numbers(), run.record["base_seed"]
     fleet = Fleet(_Greedy(program), numbers, lanes.ids(), base_seed, _width(run), varied=lanes.varied)
-    return fleet.record(program.plan.iterations, (fleet.keys, fleet.pad(run.params)))[1]
+    index = program.plan.iterations + best  # of the stream of random numbers; no training has come so far
+    params = run.best_params if best else run.params
+    return fleet.record(index, (fleet.keys, fleet.pad(params)))[1]
 
 
 def _width(run: Run) -> int | None:

@@ -268,7 +268,8 @@ class Job:
                     break
                 if self.keeper.due(position.iteration):
                     self._save(position)
-            parameters.save_part(self.path, first, self.fleet.cut(position.state.learner.params))
+            best = position.state.best and position.state.best.params
+            parameters.save_part(self.path, first, *self.fleet.cut((position.state.learner.params, best)))
             self._save(position)
             if position.iteration < self.plan.iterations:
                 self.keeper.close()

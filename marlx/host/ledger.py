@@ -61,7 +61,7 @@ class Ledger:
         experiment = self.lanes.experiment
         if self.new:
             write_toml(self.path / directory.EXPERIMENT, experiment.to_dict() | plain(experiment))
-        each = tree_bytes(fleet.shapes.learner.params) // fleet.layout.padded
+        each = tree_bytes((fleet.shapes.learner.params, fleet.shapes.best)) // fleet.layout.padded
         check_space(self.path, (2 * each + 200 * evaluations) * len(self.lanes))
         self.note(self.name)
 

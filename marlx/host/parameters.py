@@ -1,5 +1,5 @@
-"""Final parameters on disk: one .npz of plain arrays named by their place in the tree, leading axis [S]; until the run
-ends, a part for each chunk of seeds.
+"""Parameters on disk: one .npz of plain arrays named by their place in the tree, leading axis [S]; until the run ends,
+a part for each chunk of seeds. Beside the final ones lie, under `best/`, those of each seed's highest evaluation.
 """
 
 import shutil
@@ -17,15 +17,17 @@ from marlx.host.directory import PARAMETER_PARTS, PARAMETERS
 from marlx.host.files import disk, write_whole
 from marlx.types import Params
 
+BEST = "best/"
+
 _Arrays = dict[str, npt.NDArray[Any]]
 
 
-def save_part(directory: Path, first: int, params: Params) -> None:
-    """Parameters of a chunk of lanes [S ..], from lane `first` on. Raises `DiskError`."""
+def save_part(directory: Path, first: int, params: Params, best: Params | None = None) -> None:
+    """Parameters of a chunk of lanes [S ..], from lane `first` on; `best` is of the same form. Raises `DiskError`."""
     folder = directory / PARAMETER_PARTS
     with disk("make the directory", folder):
         folder.mkdir(exist_ok=True)
-    arrays = {place_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    arrays = _named(params) | {BEST + name: array for name, array in _named(best).items()}
     write_whole(_part(directory, first), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
@@ -62,12 +64,13 @@ def tidy(directory: Path) -> None:
     shutil.rmtree(directory / PARAMETER_PARTS, ignore_errors=True)
 
 
-def load(directory: Path, shapes: Params, lanes: int) -> Params:
+def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Params:
     """Parameters [S ...] of a run that has ended, or that was stopped with all its seeds at work.
 
     Args:
         shapes: the tree of one seed's parameters, leaves with `shape` and `dtype`.
         lanes: S.
+        best: those of each seed's highest evaluation, not those of the end.
 
     Raises:
         UsageError: there are none, they are damaged, or they belong to another composition.
@@ -76,15 +79,21 @@ def load(directory: Path, shapes: Params, lanes: int) -> Params:
     if not parts:
         raise UsageError(f"{directory} holds no parameters: the run has not ended")
     arrays = _joined(parts)
+    if best and not any(name.startswith(BEST) for name in arrays):
+        raise UsageError(f"{directory} holds no best parameters: no evaluation compared them while it trained")
 
     def leaf(place: Any, shape: Any) -> Any:
-        array = arrays.get(place_name(place))
+        array = arrays.get((BEST if best else "") + place_name(place))
         if array is None or array.shape != (lanes, *shape.shape) or array.dtype != shape.dtype:
             found = "is missing" if array is None else f"has shape {list(array.shape)}"
             raise UsageError(f"parameters of {directory} do not fit the experiment: {place_name(place)} {found}")
         return array
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _named(params: Params) -> _Arrays:
+    return {place_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def _joined(parts: Sequence[Path]) -> _Arrays:

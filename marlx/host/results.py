@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marlx_envs.options import UsageError, shown
+from marlx_envs.options import UsageError, shown, unknown
 
 from marlx.experiment import SECTIONS, Experiment, from_dict
 from marlx.host import directory, seed_ids
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # 1: runs without lanes and checkpoints
 MOST_SHOWN = 4  # differences
+PARAMETERS = ("final", "best")
+ABSOLUTE = 10  # times the episodes of an evaluation, in the absolute metric
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,38 @@ class Run:
 
         return evaluation.load_params(self)
 
-    def evaluate(self, episodes: int | None = None) -> dict[str, Any]:
-        """Greedy episodes with the parameters of the end.
+    @cached_property
+    def best_params(self) -> "Params":
+        """Parameters of each seed's highest evaluation, like `params`. Raises `UsageError` if the run has none."""
+        from marlx.host import evaluation
+
+        return evaluation.load_params(self, best=True)
+
+    def episodes(self, parameters: str = "final") -> int:
+        """How many episodes `evaluate` plays with each seed where it is not told. Raises `UsageError`."""
+        if parameters not in PARAMETERS:
+            raise unknown("parameters", parameters, PARAMETERS)
+        own: int = self.experiment.evaluation["episodes"]
+        return own if parameters == "final" else ABSOLUTE * own
+
+    def evaluate(self, episodes: int | None = None, parameters: str = "final") -> dict[str, Any]:
+        """Greedy episodes.
 
         Args:
-            episodes: for each seed; None takes the experiment's, and then repeats its last evaluation.
+            episodes: for each seed. None takes the experiment's, which with the final parameters repeats the last
+                evaluation; or, with the best ones, ten times as many: the absolute metric of Gorsane et al. (2022).
+            parameters: "final", or "best": of each seed those of its highest evaluation, in fresh episodes.
 
         Returns:
             metric -> values [S].
+
+        Raises:
+            UsageError: the run has no such parameters.
         """
         from marlx.host import evaluation
 
-        return evaluation.evaluate(self, episodes)
+        usual = self.episodes(parameters)
+        return evaluation.evaluate(self, episodes or usual, parameters == "best")
 
 
 def load_run(path: str | Path) -> Run:

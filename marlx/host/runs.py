@@ -40,6 +40,10 @@ def train(
         settings: `width`, `split_rows`, `chunk`, `checkpoint_interval`, `checkpoint_replay`, `wandb`, `tensorboard`,
             `progress` as `marlx.host.job.Settings` has them.
 
+    Returns:
+        The run: `metrics()` is a table with a row for each seed (and point) and evaluation, `params` a pytree whose
+        leaves have the leading axis [S], or [P * S] of the P points of a grid.
+
     Raises:
         UsageError: a mistake in the arguments, or a directory that cannot take the run.
         DiskError: the disk refused in mid-run; what was written before is whole.

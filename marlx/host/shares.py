@@ -145,6 +145,15 @@ class Joined(Run):
     @property
     def params(self) -> Any:
         """Parameters at the end, in the order of `lanes`."""
+        return self._joined([run.params for run in self.parts])
+
+    @property
+    def best_params(self) -> Any:
+        """Parameters of each seed's highest evaluation, in the order of `lanes`."""
+        return self._joined([run.best_params for run in self.parts])
+
+    def _joined(self, trees: Sequence[Any]) -> Any:
+        """Trees [S ..] of the parts as one."""
         import jax
         import numpy as np
 
@@ -155,7 +164,7 @@ class Joined(Run):
             whole = np.concatenate(grids, axis=1)
             return whole.reshape(-1, *whole.shape[2:])
 
-        return jax.tree.map(joined, *(run.params for run in self.parts))
+        return jax.tree.map(joined, *trees)
 
 
 def load_run(path: str | Path) -> Run:

@@ -31,15 +31,16 @@ def show_run(run: Run) -> None:
     _print(f"{run.experiment.algorithm_name} on {run.experiment.environment_name}, {len(run.seeds)} seeds", table)
 
 
-def show_evaluation(run: Run, metrics: Mapping[str, Any], episodes: int) -> None:
-    """Metrics of greedy episodes over seeds."""
+def show_evaluation(run: Run, metrics: Mapping[str, Any], episodes: int, parameters: str) -> None:
+    """Metrics of greedy episodes over seeds, with the "final" or the "best" parameters."""
     table = _table()
     for name in sorted(metrics, key=lambda name: (name != "evaluation_return", name)):
         mean, low, high, used, left_out = interval(metrics[name])
         _row(table, name.removeprefix("evaluation_") + _OVER_SEEDS, _interval(mean, low, high, used, left_out))
         if used > 1:
             _row(table, "  lowest, highest seed", f"{np.nanmin(metrics[name]):.4g}, {np.nanmax(metrics[name]):.4g}")
-    _print(f"{run.path}: {episodes} greedy episodes of each of {len(run.seeds)} seeds", table)
+    which = "" if parameters == "final" else f", {parameters} parameters"
+    _print(f"{run.path}: {episodes} greedy episodes of each of {len(run.seeds)} seeds{which}", table)
 
 
 def _interval(iqm: float, low: float, high: float, seeds: int, left_out: int) -> str:

@@ -1,4 +1,5 @@
-"""Random network distillation: what a trained network cannot yet say of a fixed random one is new (Burda et al. 2019).
+"""Random network distillation: what a trained network cannot yet say of a fixed random one is new (Burda et al. 2019;
+"Beyond Monotonicity" without the divisor).
 
     r_int = ||g^(s') - g(s')||^2 / max(sigma, c mu)
 
@@ -91,7 +92,7 @@ class RND(Intrinsic):
         return Distillation(fixed, predictor, self._optimiser.init(predictor), Moments(zero, zero, zero))
 
     def fit(self, state: Distillation, steps: Steps) -> tuple[Distillation, jax.Array, Metrics]:
-        """Errors of a batch, then one step of the predictor on them."""
+        """Errors ||g^(s') - g(s')||^2 of a batch ("Beyond Monotonicity"), then one step of the predictor on them."""
         rows = steps.next_state.reshape(-1, self.state_size)
         truth = self._network.apply(state.fixed, rows)
 

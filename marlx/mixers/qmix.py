@@ -56,7 +56,7 @@ class QMIX(Mixer):
 def mix(
     utilities: jax.Array, w1: jax.Array, b1: jax.Array, w2: jax.Array, value: jax.Array, *, monotone: bool = True
 ) -> jax.Array:
-    """The mixing network itself (QMIX eq. 5-6; POW eq. 3): elu(q |W1| + b1) |w2| + V.
+    """The mixing network itself: elu(q |W1| + b1) |w2| + V, which never falls (QMIX eq. 5-6; POW eq. 3; ReMIX eq. 1).
 
     Args:
         utilities: q [.. N]; w1: raw [.. N E]; b1 [.. E]; w2: raw [.. E]; value: V [..].

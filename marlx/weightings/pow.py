@@ -1,6 +1,6 @@
-"""POW: full weight for joint actions that a recognition network holds to be potentially optimal (POW, section 4).
+"""POW: full weight for joint actions that a recognition network holds to be potentially optimal (POW, section 3).
 
-    A_r = {u : Q_r(s, u) > Q_r(s, greedy) - C},   w = 1 in A_r, else alpha
+    A_r = {u : Q_r(s, u) > Q_r(s, greedy) - C},   w = 1 in A_r, else alpha                       (POW eq. 8 and 9)
 
 Q_r is fitted to the same targets as the joint value, on the same batch and before its weights are asked for, by
 `recognition_steps` steps of Adam. The base method may be any mixer that gives a joint value.
@@ -28,7 +28,7 @@ Entry(name="pow", summary="potentially optimal joint actions, recognised by a ne
 def potentially_optimal(
     gap: jax.Array, tolerance: jax.Array | float = 0.05, alpha: jax.Array | float = 0.0
 ) -> jax.Array:
-    """1 where |gap| < C, else alpha (POW eq. 9); gap [..] = Q_r(s, u) - Q_r(s, greedy) = lambda a."""
+    """1 where |gap| < C, else alpha (POW eq. 8 and 9); gap [..] = Q_r(s, u) - Q_r(s, greedy) = lambda a."""
     return jnp.where(jnp.abs(gap) < tolerance, 1.0, alpha)
 
 
@@ -67,7 +67,7 @@ class POW(Weighting):
         return Recogniser(params, self._optimiser.init(params))
 
     def fit(self, state: Recogniser, evidence: Evidence) -> tuple[Recogniser, Metrics]:
-        """Steps on L_r = 1/2 mean (Q_r - y)^2 (POW eq. 11); only Q_r's parameters move."""
+        """Steps on L_r = 1/2 mean (Q_r - y)^2 (POW eq. 4c and 7); only Q_r's parameters move."""
         advantages = _advantages(evidence)
 
         def loss(params: Params, rows: tuple[jax.Array, ...]) -> jax.Array:

@@ -1,6 +1,7 @@
 """Regret-minimising weights: ReMIX and QPro, one theorem of which the first adds a buffer of recent rows.
 
     E = 1[Q_tot <= y] (y - Q_tot) exp(Q-hat* - Q_tot) G d/mu,      w = E mapped to [w_low, w_high] over the batch
+    (ReMIX, theorem 1, eq. 4; QPro, theorem 1)
 
 with y the joint critic's target and G = sum_j (1 - pi_j(u_j)) / f'_j - 1. On-policiness d/mu is not estimated: rows
 drawn from the latest ones stand for it. Each factor can be left out; the condition Q_tot <= y then stays.
@@ -26,12 +27,15 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 def gap(joint_value: jax.Array, target: jax.Array) -> jax.Array:
-    """Value gap max(y - Q_tot, 0): underestimated steps count more the farther off they are; all [..]."""
+    """Value gap max(y - Q_tot, 0) (ReMIX eq. 4): underestimated steps count more the farther off they are; all [..]."""
     return jnp.maximum(target - joint_value, 0)
 
 
 def exponential(critic_value: jax.Array, joint_value: jax.Array, limit: jax.Array | float = 5.0) -> jax.Array:
-    """exp(Q-hat* - Q_tot), all [..]. The exponent is clipped to +-limit; the paper does not say how it stays finite."""
+    """exp(Q-hat* - Q_tot), all [..] (ReMIX eq. 4).
+
+    The exponent is clipped to +-limit; the paper does not say how it stays finite.
+    """
     return jnp.exp(jnp.clip(critic_value - joint_value, -limit, limit))
 
 
@@ -43,6 +47,8 @@ def policy(
     slope_floor: jax.Array | float = 1e-3,
 ) -> jax.Array:
     """Gradient and policy factor G = sum_j (1 - pi_j(u_j)) / f'_j - 1, pi_j the softmax over available actions.
+
+    ReMIX eq. 4; f'_j is its lemma 1, whose printed form holds if all hidden units of the mixer have one slope.
 
     Args:
         utilities [.. N A], available bool [.. N A], actions int [.. N].
@@ -64,7 +70,9 @@ def regret(
     policy: jax.Array | float = 1.0,
     on_policy: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """E, the product of the factors where Q_tot <= y, else 0; a negative G counts as 0 (weights are not negative).
+    """E, the product of the factors where Q_tot <= y, else 0 (ReMIX, theorem 1, eq. 4; QPro, theorem 1).
+
+    A negative G counts as 0, since weights are not negative.
 
     Args:
         joint_value, target: [..]; the factors: [..] from the functions of these names, 1 where left out.
@@ -82,7 +90,7 @@ def rescale(
     high: jax.Array | float = 1.0,
     axis: str | None = None,
 ) -> jax.Array:
-    """Min-max over the valid steps of a batch: the least E gets `low`, the greatest `high`.
+    """Min-max over the valid steps of a batch: the least E gets `low`, the greatest `high` (Z* of ReMIX eq. 4).
 
     Where all E are equal no step stands out: all get `high`, or `low` if that E is 0, as an E of 0 always does.
 
@@ -154,6 +162,6 @@ class ReMIX(Weighting):
         return policy(e.utilities, e.available, e.actions, e.slopes, self.slope_floor)
 
     def sampling(self, batch_size: int) -> Sampling:
-        """`recent_percent` of the batch out of the latest `recent_rows` rows."""
+        """`recent_percent` of the batch out of the latest `recent_rows` rows: d/mu of ReMIX (eq. 4, section 4.3)."""
         recent = batch_size * self.recent_percent // 100 if self.recent_factor else 0
         return Sampling(recent, self.recent_rows) if recent else UNIFORM

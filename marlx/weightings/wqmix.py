@@ -24,14 +24,14 @@ Entry(
 
 
 def ow(joint_value: jax.Array, target: jax.Array, alpha: jax.Array | float = 0.1) -> jax.Array:
-    """Optimistic weighting: 1 where Q_tot(s, u) < y, else alpha; all [..]."""
+    """Optimistic weighting (WQMIX eq. 7; ReMIX eq. 2): 1 where Q_tot(s, u) < y, else alpha; all [..]."""
     return jnp.where(joint_value < target, 1.0, alpha)
 
 
 def cw(
     actions: jax.Array, greedy: jax.Array, target: jax.Array, critic_greedy: jax.Array, alpha: jax.Array | float = 0.1
 ) -> jax.Array:
-    """Central weighting: 1 where u is the greedy joint action or y > Q-hat*(s, greedy), else alpha.
+    """Central weighting (WQMIX algorithm 1; MRVF eq. 3): 1 where u is greedy or y > Q-hat*(s, greedy), else alpha.
 
     Args:
         actions, greedy: int [.. N]; target: y [..]; critic_greedy: [..], of the target's critic.

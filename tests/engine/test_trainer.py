@@ -104,6 +104,26 @@ def test_chunks_of_any_length_give_the_same_state_and_record() -> None:
             np.testing.assert_array_equal(a, b)
 
 
+def test_the_best_parameters_are_those_of_the_highest_evaluation() -> None:
+    experiment = _small("vdn")
+    program, numbers = Program(experiment), experiment.numbers()
+    record = jax.jit(program.record)
+    state = jax.jit(program.init)(jax.random.key(0), numbers)
+    first, metrics = record(1, state, numbers)
+    score = metrics["evaluation_return"]
+    assert float(first.best.score) == float(score)
+    chex.assert_trees_all_equal(first.best.params, state.learner.params)
+
+    other = first._replace(learner=first.learner._replace(params=jax.tree.map(lambda x: x + 1, first.learner.params)))
+    score = record(1, other, numbers)[1]["evaluation_return"]
+    sick = state.fault._replace(cause=jnp.int32(1))
+    for held, fault, taken in [(-1, None, True), (0, None, False), (1, None, False), (-1, sick, False)]:
+        before = other._replace(best=first.best._replace(score=score + held), fault=fault or state.fault)
+        found = record(1, before, numbers)[0].best
+        chex.assert_trees_all_equal(found.params, other.learner.params if taken else first.best.params)
+        assert float(found.score) == float(score if taken else score + held)
+
+
 def _bits(x: jax.Array) -> jax.Array:
     return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 

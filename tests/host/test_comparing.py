@@ -62,6 +62,23 @@ def test_one_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str])
     assert steps["absolute_metrics"]["evaluation_return"] == [pytest.approx(7)]
 
 
+def test_the_absolute_metric(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is played decides, not what the runs recorded; a seed that died still has no score."""
+    copy("low", lambda seeds: np.linspace(1, 2, len(seeds)))
+    copy("dead", lambda seeds: np.where(seeds == 0, np.nan, 1.5))
+    assert main(("compare", "low", "dead", "--absolute", "--json", "found.json")) == 0
+    output = capsys.readouterr().out
+    assert "best parameters of each seed in fresh episodes" in output and "1 (1 left out)" in output
+    played = marlx.load_run("low").evaluate(parameters="best")["evaluation_return"]
+    found = json.loads(Path("found.json").read_text())["matrix_game"]["matrix_game"]
+    for name, seeds in (("low", (0, 1)), ("dead", (1,))):
+        for seed in seeds:
+            absolute = found[name][f"seed_{seed}"]["absolute_metrics"]["evaluation_return"]
+            assert absolute == [pytest.approx(float(played[seed]))]
+    assert main(("compare", "low", "--absolute", "--metric", "loss")) == 2
+    assert "unknown metric of an evaluation 'loss'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "low, high, seeds, expected",
     [

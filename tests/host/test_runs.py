@@ -315,3 +315,20 @@ def test_few_seeds_are_told_of_idle_cores(
     work = job.Job(directory.claim(tmp_path / "run", "x"), lanes, 0, job.Settings(**settings))
     lines = list(work._advice())
     assert len(lines) == bool(words) and words in "".join(lines)
+
+
+def test_the_absolute_metric_is_of_the_best_parameters(finished: Path, tmp_path: Path) -> None:
+    """A payoff pays the same in every episode, so what is played anew is the highest evaluation."""
+    run = marlx.load_run(finished)
+    highest = run.metrics().groupby("seed").evaluation_return.max()
+    np.testing.assert_array_equal(run.evaluate(parameters="best")["evaluation_return"], highest.astype(np.float32))
+    assert run.episodes("best") == 10 * run.episodes() == 20
+    with pytest.raises(UsageError, match="did you mean 'best'"):
+        run.evaluate(parameters="bst")
+    shutil.copytree(finished, tmp_path / "run")
+    arrays = dict(np.load(finished / "parameters.npz"))
+    own = {name: x for name, x in arrays.items() if not name.startswith("best/")}
+    assert {f"best/{name}" for name in own} == set(arrays) - set(own)
+    np.savez(tmp_path / "run" / "parameters.npz", **own)
+    with pytest.raises(UsageError, match="holds no best parameters"):
+        assert marlx.load_run(tmp_path / "run").best_params

@@ -25,7 +25,8 @@ def _assert_equals_one_process(out: Path, alone: Path) -> None:
     whole = marlx.train(marlx.configure("iql", "matrix_game", *SMALL), 5, alone, width=1, progress=False)
     assert joined.finished and joined.seeds == [0, 1, 2, 3, 4]
     pd.testing.assert_frame_equal(joined.metrics(), whole.metrics(), check_exact=True)
-    for a, b in zip(jax.tree.leaves(joined.params), jax.tree.leaves(whole.params), strict=True):
+    both = [jax.tree.leaves((x.params, x.best_params)) for x in (joined, whole)]
+    for a, b in zip(*both, strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(*(run.evaluate()["evaluation_return"] for run in (joined, whole)))
 

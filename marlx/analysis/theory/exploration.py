@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def decentralised(shape: Shape, epsilon: float) -> Floats:
-    """Each agent by itself draws uniformly with probability epsilon; epsilon = 1 is uniform data."""
+    """Each agent by itself draws uniformly with probability epsilon (MRVF, equation 2); epsilon = 1 is uniform data."""
     found = np.ones((1,) * len(shape) * 2)
     for agent, size in enumerate(shape):
         own = (1 - epsilon) * np.eye(size) + epsilon / size

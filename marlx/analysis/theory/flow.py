@@ -29,7 +29,8 @@ Mixer = Callable[[jax.Array], jax.Array]  # utilities of the actions taken [N] -
 def interpolating_mixer(payoff: npt.ArrayLike, utilities: npt.ArrayLike) -> Mixer:
     """The polynomial of degree A - 1 in each agent's utility that gives every payoff at these utilities.
 
-    With it the loss is 0 there, whatever the utilities' order says is greedy (Theorem 1's existence by construction).
+    With it the loss is 0 there, whatever the utilities' order says is greedy: what theorem 1 of "Beyond Monotonicity"
+    says exists, by construction.
 
     Args:
         payoff: y, [A .. A].
@@ -54,14 +55,17 @@ def interpolating_mixer(payoff: npt.ArrayLike, utilities: npt.ArrayLike) -> Mixe
 
 
 def loss(utilities: jax.Array, mixer: Mixer, payoff: jax.Array, temperature: float) -> jax.Array:
-    """L(q) of utilities [N A], differentiable through the policy as in the paper."""
+    """L(q) of utilities [N A], differentiable through the policy ("Beyond Monotonicity" eq. 14)."""
     joint = _joint_actions(np.shape(payoff))
     error = jnp.reshape(payoff, -1) - _values(utilities, mixer, joint)
     return (_policy(utilities, joint, temperature) * error**2).sum()
 
 
 def hessian(mixer: Mixer, payoff: npt.ArrayLike, utilities: npt.ArrayLike, temperature: float) -> Floats:
-    """The Hessian [N*A N*A] of the loss, policy terms and all, by automatic differentiation."""
+    """The Hessian [N*A N*A] of the loss, policy terms and all, by automatic differentiation.
+
+    It is what equations 19 and 21 of "Beyond Monotonicity" are meant to be, and are not.
+    """
     with jax.enable_x64(True):
         truth, q = jnp.asarray(payoff, jnp.float64), jnp.asarray(utilities, jnp.float64)
         found = np.asarray(jax.jit(jax.hessian(loss), static_argnums=1)(q, mixer, truth, temperature))
@@ -69,7 +73,10 @@ def hessian(mixer: Mixer, payoff: npt.ArrayLike, utilities: npt.ArrayLike, tempe
 
 
 def hessian_of_zero_loss(mixer: Mixer, payoff: npt.ArrayLike, utilities: npt.ArrayLike, temperature: float) -> Floats:
-    """2 sum_a mu(a) grad Q_tot grad Q_tot^T, [N*A N*A]: the Hessian wherever the loss is 0."""
+    """2 sum_a mu(a) grad Q_tot grad Q_tot^T, [N*A N*A]: the Hessian wherever the loss is 0.
+
+    Theorem 3 of "Beyond Monotonicity" speaks of such points, and says otherwise.
+    """
     with jax.enable_x64(True):
         q = jnp.asarray(utilities, jnp.float64)
         values, slopes = _values_and_slopes(q, mixer, np.shape(payoff))
@@ -87,7 +94,7 @@ def _values_and_slopes(utilities: jax.Array, mixer: Mixer, shape: tuple[int, ...
 def gradient_flow(
     mixer: Mixer, payoff: npt.ArrayLike, utilities: npt.ArrayLike, temperature: float, time: float, steps: int = 1000
 ) -> tuple[Floats, Floats]:
-    """The flow dq/dt = -grad L from given utilities, by Runge-Kutta steps of fourth order.
+    """The flow dq/dt = -grad L of "Beyond Monotonicity" from given utilities, by Runge-Kutta steps of fourth order.
 
     Returns:
         Utilities [steps+1 N A] and losses [steps+1] along the way.

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def level(payoffs: npt.ArrayLike, data: npt.ArrayLike | None = None) -> Floats:
-    """m [G K] of games [G A_1 .. A_N], for each of the K joint actions as the greedy one.
+    """m [G K] of games [G A_1 .. A_N], for each of the K joint actions as the greedy one (POW, lemmas 1 to 3).
 
     Args:
         data: distributions [K A_1 .. A_N], a row for each greedy joint action; None: uniform.
@@ -45,7 +45,9 @@ def bounded_table(payoff: npt.ArrayLike, greedy: tuple[int, ...]) -> Floats:
 
 
 def recognised(payoffs: npt.ArrayLike, tolerance: float, data: npt.ArrayLike | None = None) -> Bools:
-    """POW's potentially optimal joint actions, [G K A_1 .. A_N]: A_r = {u : Q_r(u) > Q_r(u-hat) - C} for each u-hat.
+    """POW's potentially optimal joint actions A_r = {u : Q_r(u) > Q_r(u-hat) - C} for each u-hat, [G K A_1 .. A_N].
+
+    The paper's equation 8 has >=.
 
     Args:
         payoffs: games [G A_1 .. A_N]; `data` as of `level`.

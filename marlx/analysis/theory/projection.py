@@ -7,6 +7,7 @@ rounding, for the games that are small enough to list them (3x3: 36 orders of 20
 are alike). The greedy joint action of a table is the last one of every order.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from marlx.analysis.theory.lattice import Bools, Ints, Shape, UpperSets, orders, upper_sets
 
 Floats = npt.NDArray[np.float64]
+Regression = Callable[[Floats, Floats], Floats]  # values and weights [.. M] -> the closest arrays of some form, [.. M]
 TIE = 1e-11  # losses closer than this, relative to the scale of a game, are the same
 _BLOCK = 2**19  # numbers of one array at a time
 _NUDGE = 1e-10  # an error of the size of rounding is none; games are scaled to 1
@@ -32,7 +34,8 @@ class Projection(NamedTuple):
 def losses_by_greedy(payoffs: npt.ArrayLike, weights: npt.ArrayLike, over: float = 1.0) -> Floats:
     """The least loss of a monotonic table with each joint action as the greedy one.
 
-    The loss is sum_u w(u) (Q_mon(u) - Q(u))^2; with uniform data w = 1/|U|.
+    The loss is sum_u w(u) (Q_mon(u) - Q(u))^2 (MRVF, equation 10); with uniform data w = 1/|U|. Monotonic is meant in
+    strict orders: equation 11 as it is printed holds for any table if all utilities are equal.
 
     Args:
         payoffs: Q, [G A_1 .. A_N].
@@ -46,7 +49,7 @@ def losses_by_greedy(payoffs: npt.ArrayLike, weights: npt.ArrayLike, over: float
     Raises:
         ValueError: a game with too many orders or upper sets.
     """
-    games, data, shape, scale = _flat(payoffs, weights)
+    games, data, shape, scale = scaled(payoffs, weights)
     kinds = twins(games, data, shape)
     cells, last = orders(shape, kinds)
     found = np.full(games.shape, np.inf)
@@ -60,8 +63,7 @@ def losses_by_greedy(payoffs: npt.ArrayLike, weights: npt.ArrayLike, over: float
     with ThreadPoolExecutor() as pool:  # numpy's loops over whole arrays run side by side
         for (index, places), losses in zip(blocks, pool.map(of_block, blocks), strict=True):
             np.minimum.at(found[index].T, last[places], losses)
-    stand_in = np.ravel_multi_index(np.ix_(*map(_last_twin, kinds)), shape).reshape(-1)
-    return (scale**2 * found[:, stand_in]).reshape(-1, *shape)
+    return (scale**2 * found[:, stand_ins(kinds, shape)]).reshape(-1, *shape)
 
 
 def minimisers(losses: Floats) -> Bools:
@@ -75,7 +77,7 @@ def minimisers(losses: Floats) -> Bools:
 def project(
     payoff: npt.ArrayLike, weights: npt.ArrayLike, greedy: tuple[int, ...] | None = None, over: float = 1.0
 ) -> Projection:
-    """The closest monotonic table of one game; of several, that of the first order in lexical order.
+    """The closest monotonic table of one game (MRVF, equation 12); of several, that of the first order.
 
     Args:
         payoff: Q, [A_1 .. A_N]; `weights` and `over` as of `losses_by_greedy`.
@@ -84,7 +86,7 @@ def project(
     Raises:
         ValueError: a game with too many orders or upper sets.
     """
-    games, data, shape, scale = _flat(np.asarray(payoff)[None], np.asarray(weights)[None])
+    games, data, shape, scale = scaled(np.asarray(payoff)[None], np.asarray(weights)[None])
     kinds = twins(games, data, shape)
     if greedy is not None:
         kinds = [[-1 if a == own else of for a, of in enumerate(kind)] for own, kind in zip(greedy, kinds, strict=True)]
@@ -96,7 +98,7 @@ def project(
     losses = np.concatenate([_losses(games, data, cells[places], over, sets)[:, 0] for places in blocks])
     order = cells[np.flatnonzero(losses <= losses.min() + TIE * max(losses.max(), 1e-30))[0]]
     table = np.empty(len(order))
-    table[order] = _fit(games[:, order].T, data[:, order].T, over, sets)[:, 0]
+    table[order] = fit(games[:, order].T, data[:, order].T, over, isotonic(sets))[:, 0]
     table = np.asarray(payoff, np.float64).mean() + scale[0] * table
     last_action = tuple(int(i) for i in np.unravel_index(order[-1], shape))
     return Projection(table.reshape(shape), float(scale[0, 0] ** 2 * losses.min()), last_action)
@@ -106,37 +108,43 @@ def _losses(games: Floats, data: Floats, cells: Ints, over: float, sets: UpperSe
     """Least losses [P G] of games [G C] for each order of cells [P C]."""
     values = games[:, cells].transpose(2, 1, 0).reshape(cells.shape[1], -1)  # [C P G]
     weights = data[:, cells].transpose(2, 1, 0).reshape(values.shape)
-    error = _fit(values, weights, over, sets) - values
-    return _loss(error, weights, over).reshape(len(cells), -1)
+    table = fit(values, weights, over, isotonic(sets))
+    return loss(table - values, weights, over).sum(axis=0).reshape(len(cells), -1)
 
 
-def _loss(error: Floats, weights: Floats, over: float) -> Floats:
-    found: Floats = (weights * np.where(error > 0, over, 1.0) * error**2).sum(axis=0)
-    return found
+def loss(error: Floats, weights: Floats, over: float) -> Floats:
+    """The loss of every error, same shape."""
+    scale: Floats = np.where(error > 0, over * weights, weights)
+    return scale * error**2
 
 
-def _fit(values: Floats, weights: Floats, over: float, sets: UpperSets) -> Floats:
-    """Closest tables [C M] to values [C M] in ordered coordinates.
+def fit(values: Floats, weights: Floats, over: float, regression: Regression) -> Floats:
+    """What a regression finds for values [.. M], also where errors above a value weigh `over` times as much.
 
     With `over` < 1 each step is a regression under the weights of the step before (Newton's method on a convex loss of
     quadratic pieces): it has ended when the weights stay as they are.
     """
-    table = _table(_isotonic(values, weights, sets), sets)
+    table = regression(values, weights)
     if over == 1:
         return table
-    moving = np.arange(values.shape[1])
+    moving = np.arange(values.shape[-1])
     for _ in range(100):
-        truth = values[:, moving]
-        before = table[:, moving] > truth + _NUDGE
-        scaled = np.where(before, over, 1.0) * weights[:, moving]
-        table[:, moving] = _table(_isotonic(truth, scaled, sets), sets)
-        moving = moving[((table[:, moving] > truth + _NUDGE) != before).any(axis=0)]
+        truth = values[..., moving]
+        before = table[..., moving] > truth + _NUDGE
+        table[..., moving] = regression(truth, np.where(before, over, 1.0) * weights[..., moving])
+        changed = (table[..., moving] > truth + _NUDGE) != before
+        moving = moving[changed.reshape(-1, len(moving)).any(axis=0)]
         if not moving.size:
             return table
     raise ArithmeticError("the optimistic projection did not settle")
 
 
-def _isotonic(values: Floats, weights: Floats, sets: UpperSets) -> Floats:
+def isotonic(sets: UpperSets) -> Regression:
+    """Weighted isotonic regression of tables [C M] in ordered coordinates."""
+    return lambda values, weights: _table(_levels(values, weights, sets), sets)
+
+
+def _levels(values: Floats, weights: Floats, sets: UpperSets) -> Floats:
     """Weighted isotonic regressions of values [C M]: from the top, the upper set of the highest mean, then beyond it.
 
     Returns:
@@ -169,7 +177,7 @@ def _table(levels: Floats, sets: UpperSets) -> Floats:
     return table
 
 
-def _flat(payoffs: npt.ArrayLike, weights: npt.ArrayLike) -> tuple[Floats, Floats, Shape, Floats]:
+def scaled(payoffs: npt.ArrayLike, weights: npt.ArrayLike) -> tuple[Floats, Floats, Shape, Floats]:
     """Games [G C] with mean 0 and entries within 1, weights [G C], the shape of a game, and the scale [G 1]."""
     games = np.asarray(payoffs, np.float64)
     data = np.broadcast_to(np.asarray(weights, np.float64), games.shape)
@@ -190,8 +198,10 @@ def twins(games: Floats, data: Floats, shape: Shape) -> list[list[int]]:
     return found
 
 
-def _last_twin(classes: list[int]) -> list[int]:
-    return [max(b for b, other in enumerate(classes) if other == of) for of in classes]
+def stand_ins(kinds: list[list[int]], shape: Shape) -> Ints:
+    """For each joint action the one whose actions are the last of their classes: only those end an order, [C]."""
+    last = [[max(b for b, other in enumerate(kind) if other == of) for of in kind] for kind in kinds]
+    return np.ravel_multi_index(np.ix_(*last), shape).reshape(-1)
 
 
 def _blocks(n_orders: int, n_games: int, n_sets: int) -> list[tuple[slice, Ints]]:

@@ -33,7 +33,7 @@ class Rest(NamedTuple):
 
 @partial(jax.jit, static_argnums=1)
 def joint_values(params: Duplex, released: bool = False) -> jax.Array:
-    """Q_tot [A_1 .. A_N].
+    """Q_tot [A_1 .. A_N] (MRVF, equation 27).
 
     Args:
         released: gradients as in the released code, where the advantages are constants and the value part is the sum of

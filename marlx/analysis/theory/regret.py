@@ -6,6 +6,8 @@ import math
 def largest_boltzmann_gap() -> tuple[float, float]:
     """Where, and how much, softmax over values (0, z) loses most against the better one: the maximum of z / (1 + e^z).
 
+    The bound of ReMIX, lemma 4.
+
     Returns:
         z_0, the solution of 1 + e^z = z e^z, and the loss there, which is z_0 - 1.
     """

@@ -20,7 +20,7 @@ class Rounds(NamedTuple):
 
 
 def rounds(payoffs: npt.ArrayLike, data: npt.ArrayLike, count: int | None = None) -> Rounds:
-    """Rounds of ideal projections: of Q first, then of max(Q - Q(u^{k-1}), 0).
+    """Rounds of ideal projections (MRVF eq. 5 and 6): of Q first, then of max(Q - Q(u^{k-1}), 0).
 
     A round whose greedy joint action is no better than the one before is not accepted and is the last. Where a round
     may settle on several joint actions, the one of least payoff is taken, so that what is found is found for certain.

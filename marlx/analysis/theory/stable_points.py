@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from marlx.analysis.theory.lattice import Bools
+from marlx.analysis.theory.least import least_by_greedy
 from marlx.analysis.theory.plane import level, recognised
-from marlx.analysis.theory.projection import losses_by_greedy, minimisers, twins
+from marlx.analysis.theory.projection import twins
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class StablePoints(NamedTuple):
 
 
 def stable_points(greedy_map: Bools) -> StablePoints:
-    """The fixed points of a map [G K K]."""
+    """The fixed points of a map [G K K] (MRVF, definition 1)."""
     stable = np.diagonal(greedy_map, axis1=1, axis2=2)
     moving = ~stable
     for _ in range(stable.shape[1]):  # a joint action stays if one that stays can follow it
@@ -70,7 +71,7 @@ def ow_qmix(payoffs: Floats, data: Floats, alpha: float) -> Bools:
 
 
 def cw_qmix(payoffs: Floats, data: Floats, alpha: float) -> Bools:
-    """CW-QMIX (Rashid et al. 2020): w(u) = 1 if u = u~ or Q(u) > Q(u~), else alpha."""
+    """CW-QMIX (Rashid et al. 2020; MRVF, equation 3): w(u) = 1 if u = u~ or Q(u) > Q(u~), else alpha."""
     flat = payoffs.reshape(len(payoffs), -1)
 
     def weights(index: int) -> Floats:
@@ -82,7 +83,7 @@ def cw_qmix(payoffs: Floats, data: Floats, alpha: float) -> Bools:
 
 
 def pow_qmix(payoffs: Floats, data: Floats, tolerance: float) -> Bools:
-    """POW-QMIX: weight 1 for what is recognised as potentially optimal around u~, else 0: there a table is free."""
+    """POW-QMIX (POW eq. 8, 9, theorem 2): weight 1 for what is recognised around u~, else 0: there a table is free."""
     full = recognised(payoffs, tolerance, data)
     return _projected(payoffs, lambda index: full[:, index] * data[index])
 
@@ -108,7 +109,7 @@ def resq(payoffs: Floats, data: Floats) -> Bools:
 
 
 def qplex(payoffs: Floats, data: Floats) -> Bools:
-    """QPLEX with gradients of its equations 28 and 29, tabular weights: joint actions at which the greedy one rests.
+    """QPLEX with the gradients of MRVF's equations 28 and 29, tabular weights: the joint actions at which it rests.
 
     By first-order conditions alone every joint action is a resting point. One from which a single agent can move to a
     value above the level m is only marginally so: before its weight has fallen to 0 that agent's utility has risen.
@@ -138,7 +139,7 @@ def _projected(payoffs: Floats, weights: Callable[[int], Floats], over: float = 
         if same and rows:
             rows.append(rows[0])
         elif alike == actions:
-            rows.append(minimisers(losses_by_greedy(payoffs, weights(index), over)))
+            rows.append(least_by_greedy(payoffs, weights(index), over))
         else:  # the row of its twins, with the names of actions exchanged
             row = rows[np.ravel_multi_index(alike, shape)]
             swaps = [

@@ -8,7 +8,14 @@ from marlx.host.commands.words import whole
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what the command takes."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument("--episodes", metavar="N", help="greedy episodes for each seed (default: as in training)")
+    parser.add_argument(
+        "--parameters", metavar="WHICH", default="final", help="final, or best: of each seed's highest evaluation"
+    )
+    parser.add_argument(
+        "--episodes",
+        metavar="N",
+        help="greedy episodes for each seed (default: as in training; with the best parameters ten times as many)",
+    )
 
 
 def run(found: argparse.Namespace) -> int:
@@ -21,5 +28,7 @@ def run(found: argparse.Namespace) -> int:
 
     backend.prepare(backend.cores())
     run = load_run(found.run)
-    show_evaluation(run, run.evaluate(episodes), episodes or run.experiment.evaluation["episodes"])
+    usual = run.episodes(found.parameters)
+    count = episodes or usual
+    show_evaluation(run, run.evaluate(count, found.parameters), count, found.parameters)
     return 0

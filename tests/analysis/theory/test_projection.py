@@ -7,7 +7,9 @@ import pytest
 from marlx_envs.payoffs import PAYOFFS
 from scipy.optimize import minimize
 
+from marlx.analysis.theory.exploration import EXPLORATIONS
 from marlx.analysis.theory.lattice import upper_sets
+from marlx.analysis.theory.least import least_by_greedy
 from marlx.analysis.theory.projection import losses_by_greedy, minimisers, project
 
 UNIFORM = 1 / 9
@@ -104,6 +106,22 @@ def solved(payoff: np.ndarray, weights: np.ndarray, over: float) -> float:
 
     constraint = {"type": "ineq", "fun": lambda flat: rises @ flat, "jac": lambda flat: rises}
     return float(minimize(loss, np.zeros(payoff.size), jac=True, constraints=[constraint], options={"ftol": 1e-12}).fun)
+
+
+@pytest.mark.parametrize("over", [1.0, 0.1])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (2, 3, 2)])
+def test_orders_that_are_passed_over_have_a_larger_loss(shape: tuple[int, ...], over: float) -> None:
+    """The quick search against all orders: any weights, data around a joint action, few cells, whole numbers (ties)."""
+    generator = np.random.default_rng(sum(shape))
+    games = generator.normal(size=(40, *shape))
+    whole = generator.integers(-2, 3, size=games.shape).astype(float)
+    around = np.concatenate([of(shape, epsilon)[:2] for of in EXPLORATIONS.values() for epsilon in (0.1, 0.5)])
+    some = generator.integers(0, 2, games.shape) + np.eye(1, games[0].size).reshape(shape)
+    some = some if over == 1 else some + 0.5  # where nothing weighs, an optimistic table need not settle
+    for weights in (1 / games[0].size, generator.uniform(0, 1, games.shape), some, *around):
+        for payoffs in (games, whole):
+            expected = minimisers(losses_by_greedy(payoffs, weights, over))
+            np.testing.assert_array_equal(least_by_greedy(payoffs, weights, over), expected)
 
 
 def test_a_batch_is_its_games_one_by_one_whatever_their_scale() -> None:
