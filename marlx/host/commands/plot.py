@@ -13,7 +13,7 @@ KINDS = ("curves", "tables", "stages", "weights")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what the command takes."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories, one curve for each; or one sweep's")
-    parser.add_argument("--out", metavar="FILE", help="picture: .png, .pdf or .svg (default: learning_curve.png)")
+    parser.add_argument("--out", metavar="FILE", help=".png, .pdf or .svg (default: learning_curve.png or KIND.png)")
     parser.add_argument("--metric", metavar="NAME", help="of curves (default: evaluation_return)")
     parser.add_argument("--kind", metavar="NAME", default="curves", help=f"{', '.join(KINDS)} (default: curves)")
     parser.add_argument("--seed", metavar="ID", help="of tables, stages and weights: one seed's (default: means)")
