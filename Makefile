@@ -13,7 +13,7 @@ sources := marlx envs tests experiments benchmarks
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-browser pytest lint types contracts bench format clean
+.PHONY: help demo test test-slow test-browser pytest lint types contracts bench notebooks format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: .venv/.core  ## train many seeds, print a table, draw a picture (about two
 
 bench: .venv/.dev  ## measure throughput, seeds, memory and compile time
 	$(bin)/python -m benchmarks
+
+notebooks: .venv/.dev  ## run the notebooks and write them with what came out
+	$(bin)/python -m experiments.execute_notebooks
 
 test: lint types contracts pytest  ## lint, types, import contracts and the fast tests
 

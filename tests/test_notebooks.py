@@ -1,0 +1,34 @@
+"""Every notebook runs from top to bottom, and is kept with its pictures and without traces of whoever ran it."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from experiments.execute_notebooks import NOTEBOOKS, executed, tidied
+
+MOST = 600_000  # bytes of all notebooks
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that raises fails here; so does one that warns, for a reader would ask what is wrong."""
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # programs for one device compile sooner
+    found = executed(path, tmp_path)
+    outputs = [output for cell in found.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_as_it_was_run(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    pictures = [o for cell in notebook.cells for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
+    before = nbformat.writes(notebook)
+    assert pictures and before == nbformat.writes(tidied(notebook))
+
+
+def test_there_are_notebooks_and_they_are_small() -> None:
+    assert len(NOTEBOOKS) >= 4
+    assert sum(path.stat().st_size for path in NOTEBOOKS) < MOST
