@@ -10,7 +10,11 @@ from experiments.execute_notebooks import NOTEBOOKS, executed, tidied
 MOST = 600_000  # bytes of all notebooks
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+SLOW = ("payoff_laboratory",)  # four methods to compile and train
+RUN = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem) for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", RUN)
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that raises fails here; so does one that warns, for a reader would ask what is wrong."""
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # programs for one device compile sooner
