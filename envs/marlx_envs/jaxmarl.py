@@ -39,7 +39,7 @@ def check_version() -> None:
     try:
         found = metadata.version("jaxmarl")
     except metadata.PackageNotFoundError:
-        raise UsageError(f"jaxmarl is not installed: pip install 'marlx[smax]' (jaxmarl=={VERSION})") from None
+        raise UsageError(f"jaxmarl is not installed: pip install '.[smax]' (jaxmarl=={VERSION})") from None
     if found != VERSION:
         raise UsageError(f"jaxmarl {found} is installed, but {VERSION} is needed: pip install jaxmarl=={VERSION}")
 

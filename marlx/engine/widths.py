@@ -9,9 +9,10 @@ import time
 from typing import Any
 
 import jax
+from marlx_envs.options import UsageError
 
 from marlx.engine.memory import is_exhaustion
-from marlx.engine.seeds import WIDEST, Fleet, Phases
+from marlx.engine.seeds import WIDEST, Fleet, Phases, choose_layout
 
 MEASURE = "measure"  # in place of a width
 CANDIDATES = (1, 2, 8, 32, 128, 512, WIDEST)
@@ -22,8 +23,14 @@ SLACK = 1.03  # a wider group must be faster by more than the noise of a measure
 def rates(program: Phases, numbers: Any, seeds: int, warm_up: int) -> dict[int, float]:
     """Iterations per second of all seeds together, by width; none wider than is needed to hold them all.
 
+    What is timed is one round, a group of seeds on each device; all seeds take as many as the layout has maps.
+
     Args:
+        seeds: resident at a time.
         warm_up: iterations before the first update.
+
+    Raises:
+        UsageError: not even one seed on each device fits their memory.
     """
     found: dict[int, float] = {}
     devices = len(jax.local_devices())
@@ -31,11 +38,14 @@ def rates(program: Phases, numbers: Any, seeds: int, warm_up: int) -> dict[int, 
         try:
             fleet = Fleet(program, numbers, range(min(seeds, devices * width)), width=width)
             fleet.compile()
-            found[width] = rate(fleet, warm_up, SECONDS)
+            rounds = rate(fleet, warm_up, SECONDS) / len(fleet.seeds)
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if not found or not is_exhaustion(error):
+            if not is_exhaustion(error):
                 raise
+            if not found:
+                raise UsageError("not even one seed fits the device's memory; lower training.buffer_size") from error
             break
+        found[width] = rounds * seeds / choose_layout(seeds, devices, width).maps
         if devices * width >= seeds:
             break
     return found

@@ -17,6 +17,7 @@ from marlx.analysis.style import words
 from marlx.host import directory
 from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.files import write_whole
+from marlx.host.metrics import by_seed
 from marlx.host.results import Run, plain
 from marlx.host.shares import load_run
 
@@ -202,9 +203,8 @@ def _values(run: Run, metric: str, point: Mapping[str, Any]) -> tuple[Any, Any]:
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
     for name, value in point.items():
         mine = mine[np.isclose(mine[name], value)]
-    mine = mine.sort_values(["seed", "env_steps"])
-    table = mine.assign(evaluation=mine.groupby("seed").cumcount()).pivot(index="seed", columns="evaluation")
-    return table["env_steps"].to_numpy(np.float64), table["value"].to_numpy(np.float64)
+    steps, values = by_seed(mine, ["env_steps", "value"])
+    return steps, values
 
 
 def _absolute(run: Run, metric: str) -> Any:

@@ -14,6 +14,7 @@ from marlx.analysis.statistics import interval
 from marlx.analysis.style import short
 from marlx.host import directory
 from marlx.host.files import write_whole
+from marlx.host.metrics import by_seed
 from marlx.host.results import Run
 from marlx.host.shares import load_run
 from marlx.host.sweep import PLAN, read_sweep, results
@@ -104,13 +105,11 @@ def curve(run: Run, metric: str, label: str) -> Curve:
 
 
 def _curve(table: "pd.DataFrame", column: str, label: str) -> Curve:
-    """The curve of a table with columns seed, env_steps and the one that is drawn; all seeds are equally far."""
-    mine = table.sort_values(["seed", "env_steps"])
-    seeds = mine["seed"].nunique()
-    steps = mine["env_steps"].to_numpy().reshape(seeds, -1)  # packed rows: steps differ a little between seeds
+    """The curve of a table with columns seed, env_steps and the one that is drawn."""
+    steps, values = by_seed(table, ["env_steps", column])  # packed rows: steps differ a little between seeds
     with warnings.catch_warnings(action="ignore"):
-        found = interval(mine[column].to_numpy().reshape(seeds, -1))
-    return Curve(label, steps.mean(axis=0), np.asarray(found.iqm), np.asarray(found.low), np.asarray(found.high), seeds)
+        mean, low, high, *_ = map(np.asarray, interval(values))
+    return Curve(label, np.nanmean(steps, axis=0), mean, low, high, len(steps))
 
 
 def _default(runs: Sequence[Run]) -> Path:

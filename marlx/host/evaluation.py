@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 
 from marlx.engine.seeds import Fleet
 from marlx.host import parameters
@@ -47,7 +48,10 @@ def load_params(run: Run, best: bool = False) -> Params:
 
 
 def evaluate(run: Run, episodes: int, best: bool = False) -> dict[str, Any]:
-    """Metrics [S] of so many episodes of each seed; those of the best parameters are none that they were chosen by."""
+    """Metrics [S] of so many episodes of each seed; those of the best parameters are none that they were chosen by.
+
+    A seed whose parameters are not finite, because it never had a finite evaluation to choose them by, has NaN.
+    """
     lanes = run.lanes
     lanes = replace(lanes, experiment=lanes.experiment.replace({"evaluation.episodes": episodes}))
     program = Program(lanes.experiment)
@@ -55,7 +59,10 @@ def evaluate(run: Run, episodes: int, best: bool = False) -> dict[str, Any]:
     fleet = Fleet(_Greedy(program), numbers, lanes.ids(), base_seed, _width(run), varied=lanes.varied)
     index = program.plan.iterations + best  # of the stream of random numbers; no training has come so far
     params = run.best_params if best else run.params
-    return fleet.record(index, (fleet.keys, fleet.pad(params)))[1]
+    metrics = fleet.record(index, (fleet.keys, fleet.pad(params)))[1]
+    finite = [np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(params)]
+    sound = np.all(finite, axis=0) if finite else True
+    return {name: np.where(sound, values, np.nan) for name, values in metrics.items()}
 
 
 def _width(run: Run) -> int | None:

@@ -57,6 +57,8 @@ class Job:
         record: what run.toml says of a run that is gone on with; None: a new one.
     """
 
+    width: int
+    size: int  # seeds of a chunk
     began = 0.0
     seconds_before = 0.0  # that earlier processes trained
 
@@ -75,9 +77,9 @@ class Job:
         self.plan = self.program.plan
         self.ledger = Ledger(path, lanes, base_seed, record)
         self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
-        self.width: int = layout.get("width") or self._width()
-        fitting = chunk_size(self.program.init, experiment.numbers(), len(lanes), self.width)
-        self.size = min(settings.chunk or fitting, len(lanes))
+        given = None if settings.width == widths.MEASURE else settings.width
+        width = layout.get("width") or given or choose_width(self.program.rows, len(lanes))
+        self._fit(int(width))
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.busy = 0.0  # seconds in compiled code
@@ -97,6 +99,8 @@ class Job:
             with StopRequest() as self.stop:
                 if not self.ledger.new and (self.path / directory.METRICS).exists():
                     return self._end()  # it was stopped while it wrote the files of the end
+                if self.ledger.new and self.settings.width == widths.MEASURE:
+                    self._fit(self._measured())
                 saved = None if self.ledger.new else self._found()
                 count = saved.notes["count"] if saved else self.size
                 self.size = max(self.size, count)  # a saved chunk stays whole
@@ -117,12 +121,14 @@ class Job:
             tracker.finish(0)
         return self.ledger.record
 
-    def _width(self) -> int:
-        """The width of a new run: given, by rule, or measured; what was measured is recorded."""
-        given = self.settings.width
-        if given != widths.MEASURE:
-            return int(given) if given else choose_width(self.program.rows, len(self.lanes))
-        found = widths.rates(self.program, self.lanes.experiment.numbers(), len(self.lanes), self.plan.warm_up)
+    def _fit(self, width: int) -> None:
+        """Settles the width, and how many seeds are resident at a time."""
+        fitting = chunk_size(self.program.init, self.lanes.experiment.numbers(), len(self.lanes), width)
+        self.width, self.size = width, min(self.settings.chunk or fitting, len(self.lanes))
+
+    def _measured(self) -> int:
+        """The width by trial; what was measured is recorded."""
+        found = widths.rates(self.program, self.lanes.experiment.numbers(), self.size, self.plan.warm_up)
         chosen = widths.best(found)
         each = self.plan.steps_per_iteration
         self.ledger.record["width_steps_per_second"] = {str(width): round(each * x) for width, x in found.items()}
@@ -268,8 +274,8 @@ class Job:
                     break
                 if self.keeper.due(position.iteration):
                     self._save(position)
-            best = position.state.best and position.state.best.params
-            parameters.save_part(self.path, first, *self.fleet.cut((position.state.learner.params, best)))
+            kept = (position.state.learner.params, *(position.state.best or ()))
+            parameters.save_part(self.path, first, *self.fleet.cut(kept))
             self._save(position)
             if position.iteration < self.plan.iterations:
                 self.keeper.close()

@@ -129,6 +129,8 @@ def _recorded(run: Run, seed: int | None) -> "pd.DataFrame":
     if table is None:
         raise UsageError(f"{run.path} has no evaluations yet")
     table = table if seed is None else table[table["seed"] == seed]
+    if not len(table):
+        raise UsageError(f"seed {seed} of {run.path} has no evaluations yet")
     table = table.sort_values(["seed", "env_steps"])
     return table.groupby(table.groupby("seed").cumcount()).mean()
 

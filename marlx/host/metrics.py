@@ -157,6 +157,14 @@ def wide(tidy: "pd.DataFrame") -> "pd.DataFrame":
     return table
 
 
+def by_seed(table: "pd.DataFrame", names: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+    """Columns of a table of seeds and env_steps as arrays [S K], NaN where a seed has not come so far."""
+    rows = table.sort_values(["seed", "env_steps"])
+    rows = rows.assign(evaluation=rows.groupby("seed").cumcount())
+    square = rows.pivot(index="seed", columns="evaluation", values=list(names))
+    return [square[name].to_numpy(np.float64) for name in names]
+
+
 def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.parquet"))
 

@@ -17,17 +17,26 @@ from marlx.host.directory import PARAMETER_PARTS, PARAMETERS
 from marlx.host.files import disk, write_whole
 from marlx.types import Params
 
-BEST = "best/"
+BEST, SCORE = "best/", "best_score"
 
 _Arrays = dict[str, npt.NDArray[Any]]
+_Scores = npt.NDArray[np.floating[Any]]
 
 
-def save_part(directory: Path, first: int, params: Params, best: Params | None = None) -> None:
-    """Parameters of a chunk of lanes [S ..], from lane `first` on; `best` is of the same form. Raises `DiskError`."""
+def save_part(
+    directory: Path, first: int, params: Params, best: Params | None = None, score: _Scores | None = None
+) -> None:
+    """Parameters of a chunk of lanes [S ..], from lane `first` on. Raises `DiskError`.
+
+    Args:
+        best: of the same form, those of the highest evaluation; `score` [S], its return, -inf where there was none.
+    """
     folder = directory / PARAMETER_PARTS
     with disk("make the directory", folder):
         folder.mkdir(exist_ok=True)
     arrays = _named(params) | {BEST + name: array for name, array in _named(best).items()}
+    if score is not None:
+        arrays[SCORE] = np.asarray(score)
     write_whole(_part(directory, first), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
@@ -70,7 +79,7 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
     Args:
         shapes: the tree of one seed's parameters, leaves with `shape` and `dtype`.
         lanes: S.
-        best: those of each seed's highest evaluation, not those of the end.
+        best: those of each seed's highest evaluation, not those of the end; NaN for a seed that has none.
 
     Raises:
         UsageError: there are none, they are damaged, or they belong to another composition.
@@ -79,7 +88,8 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
     if not parts:
         raise UsageError(f"{directory} holds no parameters: the run has not ended")
     arrays = _joined(parts)
-    if best and not any(name.startswith(BEST) for name in arrays):
+    scores = arrays.get(SCORE, np.zeros(0))
+    if best and not np.isfinite(scores).any():
         raise UsageError(f"{directory} holds no best parameters: no evaluation compared them while it trained")
 
     def leaf(place: Any, shape: Any) -> Any:
@@ -87,6 +97,8 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
         if array is None or array.shape != (lanes, *shape.shape) or array.dtype != shape.dtype:
             found = "is missing" if array is None else f"has shape {list(array.shape)}"
             raise UsageError(f"parameters of {directory} do not fit the experiment: {place_name(place)} {found}")
+        if best and np.issubdtype(array.dtype, np.floating):
+            array[~np.isfinite(scores)] = np.nan
         return array
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)

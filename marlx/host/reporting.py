@@ -16,7 +16,7 @@ from marlx.analysis.statistics import interval
 from marlx.analysis.style import PALETTE, short, words
 from marlx.host import directory
 from marlx.host.files import write_whole
-from marlx.host.metrics import wide
+from marlx.host.metrics import by_seed, wide
 from marlx.host.progress import duration
 from marlx.host.results import Run, plain
 from marlx.host.shares import load_run
@@ -117,11 +117,8 @@ def _results(curves: Sequence[_Curve]) -> dict[str, Any]:
 
 def _arrays(table: "pd.DataFrame", metrics: Iterable[str]) -> tuple[Any, dict[str, Any]]:
     """Mean environment steps [K] of the evaluations, and each metric [S K], NaN where a seed has none."""
-    rows = table.sort_values(["seed", "env_steps"])
-    rows = rows.assign(evaluation=rows.groupby("seed").cumcount())
-    names = [name for name in metrics if name in rows]
-    square = rows.pivot(index="seed", columns="evaluation", values=["env_steps", *names])
-    arrays = {name: square[name].to_numpy(np.float64) for name in ("env_steps", *names)}
+    names = ["env_steps", *(name for name in metrics if name in table)]
+    arrays = dict(zip(names, by_seed(table, names), strict=True))
     return np.nanmean(arrays["env_steps"], axis=0), arrays
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from marlx.types import Params
 
-FORMAT = 2  # 1: runs without lanes and checkpoints
+FORMAT = 3  # 1: runs without lanes and checkpoints; 2: without the best parameters
 MOST_SHOWN = 4  # differences
 PARAMETERS = ("final", "best")
 ABSOLUTE = 10  # times the episodes of an evaluation, in the absolute metric
@@ -120,6 +120,8 @@ def load_run(path: str | Path) -> Run:
     for name, kind in (("seeds", str), ("status", str), ("base_seed", int)):
         if not isinstance(record.get(name), kind):
             raise UsageError(f"{path / directory.RECORD} is damaged: it has no {name}")
+    if not isinstance(record.get("grid", {}), dict):
+        raise UsageError(f"{path / directory.RECORD} is damaged: its grid is no table")
     try:
         experiment = from_dict(read_toml(path / directory.EXPERIMENT))
     except UsageError as error:

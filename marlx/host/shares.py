@@ -194,9 +194,9 @@ def load_run(path: str | Path) -> Run:
         "seeds": seed_ids.text([seed for run in parts for seed in run.seeds]),
         "status": "finished" if all(run.finished for run in parts) else "interrupted",
         "env_steps": sum(run.record.get("env_steps", 0) for run in parts),
-        "train_seconds": max(run.record["train_seconds"] for run in parts),
+        "train_seconds": max(run.record.get("train_seconds", 0.0) for run in parts),
         "steps_per_second": sum(run.record.get("steps_per_second", 0.0) for run in parts),
-        "dead": [entry for run in parts for entry in run.record["dead"]],
+        "dead": [entry for run in parts for entry in run.record.get("dead", [])],
         "result": {},
     }
     return Joined(place, first.experiment, record, tuple(parts))

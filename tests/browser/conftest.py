@@ -26,7 +26,7 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
-        missing("needs playwright: pip install 'marlx[browser]'")
+        missing("needs playwright: pip install '.[browser]'")
     with sync_playwright() as playwright:
         found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
         unboxed = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has no sandbox for the superuser

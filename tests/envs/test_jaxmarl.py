@@ -12,7 +12,7 @@ KEY = jax.random.key(2)
 
 
 def needs_jaxmarl():
-    pytest.importorskip("jaxmarl", reason="an adapter of jaxmarl: pip install 'marlx[smax]'")
+    pytest.importorskip("jaxmarl", reason="an adapter of jaxmarl: pip install '.[smax]'")
 
 
 def test_simple_spread_steps_as_jaxmarl_does():

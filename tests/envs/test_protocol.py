@@ -12,7 +12,7 @@ from marlx_envs import ENVIRONMENTS, UsageError, make
 
 KEY = jax.random.key(7)
 EPISODES = 8
-absent = pytest.mark.skipif(find_spec("jaxmarl") is None, reason="needs jaxmarl: pip install 'marlx[smax]'")
+absent = pytest.mark.skipif(find_spec("jaxmarl") is None, reason="needs jaxmarl: pip install '.[smax]'")
 GAMES = [pytest.param(name, marks=absent) if name == "jaxmarl" else name for name in sorted(ENVIRONMENTS)]
 
 

@@ -22,14 +22,14 @@ def check(out):
 
 @pytest.mark.parametrize("scenario, resync", [("3m", False), ("2s3z", True), ("smacv2_5_units", True)])
 def test_a_hundred_steps_equal_jaxmarl(scenario, resync):
-    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install 'marlx[smax]'")
+    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install '.[smax]'")
     check(side_by_side(scenario, steps=100, games=2, resync=resync))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", COMMON)
 def test_a_thousand_steps_equal_jaxmarl(scenario):
-    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install 'marlx[smax]'")
+    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install '.[smax]'")
     check(side_by_side(scenario, steps=1_000, games=4, resync=True))
 
 
@@ -37,7 +37,7 @@ def test_a_thousand_steps_equal_jaxmarl(scenario):
 @pytest.mark.parametrize("scenario", ["3m", "smacv2_5_units"])
 def test_with_their_own_random_numbers_both_engines_play_alike(scenario):
     """Means over episodes of scripted play, from each engine's own starts, differ by less than 4 standard errors."""
-    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install 'marlx[smax]'")
+    pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install '.[smax]'")
     found = [episodes(Smax(scenario=scenario, engine=engine), 1_000) for engine in ("native", "jaxmarl")]
     for name in found[0]:
         ours, theirs = (np.asarray(each[name], np.float64) for each in found)
