@@ -203,8 +203,8 @@ def _check_together(experiment: Experiment) -> None:
         raise UsageError(f"training.record_weights needs a method with weights; {experiment.algorithm_name} has none")
     if evaluation.record_tables and not joint_actions.few(spec.n_agents, spec.n_actions):
         raise UsageError(
-            f"evaluation.record_tables needs at most {joint_actions.MOST} joint actions of at most 26 actions each; {experiment.environment_name} "
-            f"has {spec.n_actions} to the power of {spec.n_agents}"
+            f"evaluation.record_tables needs at most {joint_actions.MOST} joint actions of 26 actions each; "
+            f"{experiment.environment_name} has {spec.n_actions} to the power of {spec.n_agents}"
         )
     if training.batch_size > lengths.capacity:
         raise UsageError(

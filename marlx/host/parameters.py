@@ -17,7 +17,7 @@ from marlx.host.directory import PARAMETER_PARTS, PARAMETERS
 from marlx.host.files import disk, write_whole
 from marlx.types import Params
 
-BEST, SCORE = "best/", "best_score"
+BEST, SCORE = "best/", "best/score"
 
 _Arrays = dict[str, npt.NDArray[Any]]
 _Scores = npt.NDArray[np.floating[Any]]

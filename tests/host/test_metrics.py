@@ -8,7 +8,7 @@ import pytest
 from marlx_envs.options import UsageError
 
 from marlx.host import metrics
-from marlx.host.metrics import Recorder
+from marlx.host.metrics import Recorder, by_seed
 
 SEEDS = [4, 2, 9]
 
@@ -84,3 +84,10 @@ def test_many_seeds_cost_little(tmp_path: Path) -> None:
         recorder.add(0, index, {"seed": np.arange(count)}, {"env_steps": np.full(count, index), **names})
     recorder.merge()
     assert (tmp_path / "metrics.parquet").stat().st_size < 3 * 10 * count * 5  # bytes a value
+
+
+def test_seeds_that_are_not_equally_far_keep_their_places() -> None:
+    table = pd.DataFrame({"seed": [1, 0, 0], "env_steps": [10, 20, 11], "x": [5.0, 7.0, 6.0]})
+    steps, values = by_seed(table, ["env_steps", "x"])
+    np.testing.assert_array_equal(values, [[6, 7], [5, np.nan]])
+    np.testing.assert_array_equal(steps, [[11, 20], [10, np.nan]])

@@ -17,7 +17,7 @@ import marlx
 from marlx.analysis.statistics import iqm
 from marlx.engine import widths
 from marlx.experiment import from_dict
-from marlx.host import directory, job
+from marlx.host import directory, job, parameters
 from marlx.host.files import DiskError
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
@@ -211,8 +211,8 @@ def test_without_evaluations_there_is_one_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("run.toml", b"format = 99\n", "has format 99; this version of marlx reads format 2"),
-        ("run.toml", b"format = 2\n", "run.toml is damaged: it has no seeds"),
+        ("run.toml", b"format = 99\n", "has format 99; this version of marlx reads format 3"),
+        ("run.toml", b"format = 3\n", "run.toml is damaged: it has no seeds"),
         ("run.toml", b"format = ", "run.toml is not TOML"),
         ("experiment.toml", b"algorithm_name = 'iqll'\n" + NAMES, "did you mean 'iql'"),
         ("experiment.toml", b"algorithm_name = 'iql'\n" + NAMES + b"agent = 3\n", "must be a table of fields"),
@@ -332,7 +332,45 @@ def test_the_absolute_metric_is_of_the_best_parameters(finished: Path, tmp_path:
     shutil.copytree(finished, tmp_path / "run")
     arrays = dict(np.load(finished / "parameters.npz"))
     own = {name: x for name, x in arrays.items() if not name.startswith("best/")}
-    assert {f"best/{name}" for name in own} == set(arrays) - set(own)
+    assert {*(f"best/{name}" for name in own), "best/score"} == set(arrays) - set(own)
     np.savez(tmp_path / "run" / "parameters.npz", **own)
     with pytest.raises(UsageError, match="holds no best parameters"):
         assert marlx.load_run(tmp_path / "run").best_params
+
+
+def test_seeds_without_a_finite_evaluation_have_no_best_parameters(tmp_path: Path) -> None:
+    params = {"w": np.ones((3, 2), np.float32), "n": np.ones(3, np.int32)}
+    shapes = {"w": np.zeros(2, np.float32), "n": np.zeros((), np.int32)}
+    parameters.save_part(tmp_path, 0, params, params, np.array([1.0, -np.inf, 0.0]))
+    found = parameters.load(tmp_path, shapes, 3, best=True)
+    np.testing.assert_array_equal(np.isnan(found["w"]), [[False] * 2, [True] * 2, [False] * 2])
+    assert np.isfinite(parameters.load(tmp_path, shapes, 3)["w"]).all()
+    parameters.save_part(tmp_path, 0, params, params, np.full(3, -np.inf))
+    with pytest.raises(UsageError, match="holds no best parameters"):
+        parameters.load(tmp_path, shapes, 3, best=True)
+
+
+def test_what_is_not_finite_is_not_evaluated(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    arrays = dict(np.load(finished / "parameters.npz"))
+    name = next(name for name in arrays if not name.startswith("best"))
+    arrays[name][1] = np.nan
+    np.savez(tmp_path / "run" / "parameters.npz", **arrays)
+    found = marlx.load_run(tmp_path / "run").evaluate()["evaluation_return"]
+    assert np.isfinite(found[0]) and np.isnan(found[1])
+
+
+def test_a_width_is_charged_for_its_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 2 devices 5 seeds are 3 rounds at width 1, 2 rounds at width 2 and 1 round at width 8."""
+    monkeypatch.setattr(widths, "Fleet", lambda program, numbers, seeds, width: _Timed(seeds))
+    monkeypatch.setattr(widths.jax, "local_devices", lambda: [0, 1])
+    monkeypatch.setattr(widths, "rate", lambda fleet, warm_up, least: 10.0 * len(fleet.seeds))  # ten rounds a second
+    assert widths.rates(None, None, 5, 0) == {1: 10 * 5 / 3, 2: 10 * 5 / 2, 8: 10 * 5 / 1}  # type: ignore[arg-type]
+
+
+class _Timed:
+    def __init__(self, seeds: range) -> None:
+        self.seeds = seeds
+
+    def compile(self) -> None:
+        """Nothing is compiled."""
