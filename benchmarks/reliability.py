@@ -138,6 +138,7 @@ def kills(share: float) -> Rows:
                 different += not _same(whole, out)
                 shutil.rmtree(out)
                 ended += 1
+                _progress(label, killed, wanted, f"{different} runs differ")
             rows.append((label, killed, f"{ended} runs went on to their end, {different} differ"))
         return rows
 
@@ -188,8 +189,17 @@ def damage(share: float) -> Rows:
                 one_line = result.returncode == 2 and result.stderr.count("\n") == 1
                 told, wrong = told + one_line, wrong + (not one_line)
             shutil.rmtree(out)
+            _progress(
+                "damaged", recovered + told + wrong, round(200 * share), f"{recovered} recovered, {wrong} neither"
+            )
         outcome = f"{recovered} recovered to the bit, {told} told in one line, {wrong} neither"
         return [("damaged checkpoints and metrics", recovered + told + wrong, outcome)]
+
+
+def _progress(label: str, done: int, wanted: int, found: str) -> None:
+    """A line for every tenth: these tests take minutes, and what was seen so far should outlive a stop."""
+    if done % max(wanted // 10, 1) == 0 or done == wanted:
+        print(f"{label}: {done} of {wanted}, {found}", flush=True)
 
 
 def _damage(out: Path) -> None:
