@@ -10,7 +10,7 @@ from experiments.execute_notebooks import NOTEBOOKS, executed, tidied
 MOST = 600_000  # bytes of all notebooks
 
 
-SLOW = ("payoff_laboratory",)  # four methods to compile and train
+SLOW = ("payoff_laboratory", "sweep_on_an_accelerator")  # several programs to compile and train
 RUN = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem) for path in NOTEBOOKS]
 
 

@@ -207,7 +207,7 @@ def _expected(
         ({}, {}),
         ({"loss_scale": 0.5}, {"share_rounds": False, "critic_loss_scale": 0.7}),
         ({}, {"embedding": "index", "critic_embedding": "index", "critic_sees_state": False, "rounds": 2}),
-        ({}, {"strict": False, "learnt_actions": "recorded"}),
+        pytest.param({}, {"strict": False, "learnt_actions": "recorded"}, marks=pytest.mark.slow),
         pytest.param({}, {"rounds": 1}, marks=pytest.mark.slow),
     ],
 )
@@ -313,7 +313,7 @@ def test_acting_slot_by_slot_is_the_pass_over_all_slots() -> None:
     assert (counts.sum(0)[:2] > 0).all()
 
 
-@pytest.mark.parametrize("preselected", ["uniform", "last"])
+@pytest.mark.parametrize("preselected", ["uniform", pytest.param("last", marks=pytest.mark.slow)])
 def test_frequencies_of_actions(preselected: str) -> None:
     """Epsilon first: uniform with 0.3; else with p = 0.4 a round's greedy action (all differ); else the final one."""
     method = learner(preselection=0.4, preselected=preselected)

@@ -190,7 +190,7 @@ def test_layout_spreads_seeds() -> None:
         assert seeds <= layout.padded < seeds + 2 * 4 and layout.width == 4
 
 
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_fleet_equals_plain_program(width: int) -> None:
     experiment = _small()
     program, numbers = Program(experiment), experiment.numbers()
@@ -239,7 +239,7 @@ def test_every_method_learns_an_easy_game(algorithm: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["td_lambda", "sarsa_lambda", "q_lambda"])
+@pytest.mark.parametrize("target", ["sarsa_lambda", "q_lambda"])  # td_lambda is what the others train with
 def test_targets_train(target: str) -> None:
     result = jax.jit(marlx.make_train(_small("qmix", "two_step_game", f"algorithm.target={target}")))(jax.random.key(0))
     assert np.isfinite(result.metrics["loss"]).all()

@@ -175,7 +175,21 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+QUICK = (
+    "default",
+    "full",
+    "crowd",
+    "keep frozen",
+    "prey only",
+    "masked",
+    "same cell, three",
+    "simultaneous, kept",
+    "wide",
+)
+EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in CONFIGURATIONS]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_equals_plain_reference(name: str) -> None:
     """Random play, full of jams and captures, against numbers, positions and pictures of the plain reference."""
     env: Any = make("predator_prey", **CONFIGURATIONS[name])

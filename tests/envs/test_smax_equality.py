@@ -20,7 +20,14 @@ def check(out):
     assert out["ended"].any()
 
 
-@pytest.mark.parametrize("scenario, resync", [("3m", False), ("2s3z", True), ("smacv2_5_units", True)])
+@pytest.mark.parametrize(
+    "scenario, resync",
+    [
+        pytest.param("3m", False, marks=pytest.mark.slow),
+        ("2s3z", True),
+        pytest.param("smacv2_5_units", True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_hundred_steps_equal_jaxmarl(scenario, resync):
     pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install '.[smax]'")
     check(side_by_side(scenario, steps=100, games=2, resync=resync))

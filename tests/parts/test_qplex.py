@@ -113,7 +113,9 @@ def _reference(p: Any, q: np.ndarray, v: np.ndarray, s: np.ndarray, u: list[int]
 
 
 @pytest.mark.parametrize("stop", [True, False])
-@pytest.mark.parametrize("layers, weighted", [(1, True), (2, True), (3, True), (2, False)])
+@pytest.mark.parametrize(
+    "layers, weighted", [(1, True), pytest.param(2, True, marks=pytest.mark.slow), (3, True), (2, False)]
+)
 def test_equals_loops(layers: int, weighted: bool, stop: bool) -> None:
     """The value, and its gradient to utilities, greedy utilities and parameters."""
     mixer = QPLEX(
