@@ -76,7 +76,7 @@ def test_a_missing_or_another_jaxmarl_is_named(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(jaxmarl.metadata, "version", missing)
-    with pytest.raises(UsageError, match="jaxmarl is not installed: pip install 'marlx\\[smax\\]'"):
+    with pytest.raises(UsageError, match="jaxmarl is not installed: pip install '\\.\\[smax\\]'"):
         _ = make("jaxmarl").spec
     monkeypatch.setattr(jaxmarl.metadata, "version", lambda name: "0.1.0")
     with pytest.raises(UsageError, match=r"jaxmarl 0\.1\.0 is installed, but 0\.2\.0 is needed"):

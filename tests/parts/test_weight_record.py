@@ -57,7 +57,7 @@ def test_a_run_that_records() -> None:
         (("qtran", "matrix_game", "training.record_weights=true"), "needs a method with weights; qtran has none"),
         (
             ("qmix", "predator_prey", "evaluation.record_tables=true"),
-            "at most 100 joint actions; predator_prey has 6",
+            "at most 100 joint actions of 26 actions each; predator_prey has 6",
         ),
     ],
 )
