@@ -24,7 +24,7 @@ def run(*, quick: bool) -> list[Table]:
     """Every method on the 3x3 game, and some on the larger environments."""
     if quick:
         return [_table([("iql", *GAME)], (4,), 0.1)]
-    games = _table([(name, *GAME) for name in ALGORITHMS], (4, 64, 1024), 1.0)
+    games = _table([(name, *GAME) for name in ALGORITHMS], (4, 64, 1024), 0.5)
     return [games, _table(LARGE, (4, 64), 2.0)]
 
 
@@ -41,5 +41,6 @@ def _table(works: Sequence[tuple[str, ...]], counts: Sequence[int], seconds: flo
         turns = [[rate(fleet, program.plan.warm_up, seconds) for fleet in fleets] for _ in range(2)]
         one, *many = (max(found) for found in zip(*turns, strict=True))  # of two turns the less disturbed
         rows.append((words[0], words[1], one * program.plan.steps_per_iteration, *(x / one for x in many)))
+        print(*rows[-1], flush=True)  # it takes minutes
     columns = ("method", "environment", "one seed, steps/s", *(f"{count:,} seeds, times" for count in counts))
     return Table("Seeds together against one alone", columns, rows)
