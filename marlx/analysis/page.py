@@ -1,8 +1,8 @@
 """Pages that are complete in themselves: one file of HTML with its style, its script and its data, and no network.
 
-Page NAME is made of `pages/NAME.html`, `.css` and `.js` beside this file. Its data may come from directories of other
-people: they stand in the page as JSON in which no markup can begin, its script puts them on the screen as text alone,
-and a content security policy lets no other script run and nothing be fetched.
+Page NAME is made of `pages/NAME.html`, `.css` and `.js` beside this file, in the frame that all pages share. Its data
+may come from directories of other people: they stand in the page as JSON in which no markup can begin, its script puts
+them on the screen as text alone, and a content security policy lets no other script run and nothing be fetched.
 """
 
 import base64
@@ -24,17 +24,19 @@ def whole_page(name: str, title: str, data: Any) -> str:
         title: any text.
         data: plain data; numbers are finite, None where there is none.
     """
-    template, style, script = (
-        (_PAGES / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    frame, body, style, script = (
+        (_PAGES / file).read_text(encoding="utf-8")
+        for file in ("frame.html", f"{name}.html", f"{name}.css", f"{name}.js")
     )
     parts = {
         "policy": f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data:",
         "title": html.escape(title),
+        "body": body.rstrip("\n"),
         "style": style,
         "data": embedded(data),
         "script": script,
     }
-    return _PLACE.sub(lambda found: parts[found[1]], template)
+    return _PLACE.sub(lambda found: parts[found[1]], frame)
 
 
 def embedded(data: Any) -> str:

@@ -3,7 +3,6 @@
 A job that is preempted or runs out of time is queued again by submitit and goes on from its last checkpoint.
 """
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 from marlx_envs.options import UsageError, unknown
 
+from marlx.host.extras import check_installed
 from marlx.host.files import read_toml, write_toml
 from marlx.host.signals import Interrupted
 from marlx.host.sweep import PLAN, Cell, read_sweep
@@ -57,8 +57,7 @@ def check_launcher(launcher: str | None) -> None:
         return
     if launcher not in LAUNCHERS:
         raise unknown("value of --launcher", launcher, LAUNCHERS)
-    if importlib.util.find_spec("submitit") is None:
-        raise UsageError("submitit is not installed; install marlx[cluster], or leave --launcher out")
+    check_installed("submitit", "cluster", "--launcher")
 
 
 def submit(

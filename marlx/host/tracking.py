@@ -1,11 +1,12 @@
 """Trackers as an option, Weights & Biases and TensorBoard: interquartile means over seeds, nothing of single seeds."""
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from marlx_envs.options import UsageError, shown, unknown
+
+from marlx.host.extras import check_installed
 
 MODES = ("offline", "online")
 
@@ -16,14 +17,13 @@ def check_mode(mode: str | None) -> None:
         return
     if mode not in MODES:
         raise unknown("value of wandb", mode, MODES)
-    if importlib.util.find_spec("wandb") is None:
-        raise UsageError("wandb is not installed; install marlx[wandb], or leave --wandb out")
+    check_installed("wandb", "wandb", "--wandb")
 
 
 def check_tensorboard(wanted: bool) -> None:
     """Raises `UsageError` if TensorBoard's files are asked for and what writes them is not installed."""
-    if wanted and importlib.util.find_spec("tensorboardX") is None:
-        raise UsageError("tensorboardX is not installed; install marlx[tensorboard], or leave --tensorboard out")
+    if wanted:
+        check_installed("tensorboardX", "tensorboard", "--tensorboard")
 
 
 class Tracker(Protocol):
