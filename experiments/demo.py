@@ -6,7 +6,7 @@ from rich.console import Console
 
 from experiments.payoff import report, study
 
-PAYOFF, SEEDS, STEPS = "resq79", 24, 30_000
+PAYOFF, SEEDS, STEPS = "resq79", 24, 20_000
 METHODS = ("vdn", "qmix", "cw_qmix", "pow_qmix")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from marlx_envs.options import Option, UsageError
 
 import marlx
-from marlx.engine.seeds import _UNOPTIMISED
+from marlx.engine.seeds import UNOPTIMISED
 from marlx.experiment import SECTIONS
 from marlx.program import Program
 
@@ -85,7 +85,7 @@ def trains(case: tuple[str, str, dict[str, Any]], traced: bool = False) -> bool:
         jax.eval_shape(run, jax.random.key(0), experiment.numbers())
         return True
     lowered = jax.jit(run).lower(jax.random.key(0), experiment.numbers())
-    metrics = lowered.compile(_UNOPTIMISED)(jax.random.key(0), experiment.numbers())
+    metrics = lowered.compile(UNOPTIMISED)(jax.random.key(0), experiment.numbers())
     assert 0 < int(metrics["env_steps"]) <= 2 * program.plan.steps_per_iteration
     assert all(np.isfinite(x) or int(metrics["fault_cause"]) or name == "training_return" or not metrics["updates"]
                for name, x in metrics.items()), metrics  # fmt: skip

@@ -28,7 +28,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from marlx.types import Metrics
 
 ROWS = "rows"  # mesh axis of the devices that share a batch
-_UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# Of a compiler for CPU that is in a hurry; its newer emitters alone take as long as all the rest.
+UNOPTIMISED = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
 WIDEST = 1024  # seeds vmapped together on an accelerator
 FEW_ROWS = 256  # up to so many, two seeds together are faster on a CPU device than one after the other
 
@@ -195,7 +200,7 @@ class Fleet:
         sharding = NamedSharding(self.mesh, PartitionSpec("seed"))
         # Init runs once and is all small draws of parameters; a record is one evaluation. Unoptimised, they take about
         # twice as long and compile in a fraction.
-        quickly = _UNOPTIMISED if self.mesh.devices.flat[0].platform == "cpu" else None
+        quickly = UNOPTIMISED if self.mesh.devices.flat[0].platform == "cpu" else None
         # XLA compiles without holding the interpreter, so the phases compile side by side and while others are traced.
         with ThreadPoolExecutor(3) as pool:
             init = self._init.lower(self.keys, self.numbers)
