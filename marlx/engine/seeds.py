@@ -133,8 +133,8 @@ class Fleet:
         used = np.array(devices[: self.layout.devices * split])
         self.mesh = Mesh(used.reshape(-1, split), ("seed", ROWS))
         self._seat(seeds, numbers)
-        self._init: Any = jax.jit(self._spread(program.init, 0))
-        self._train: Any = jax.jit(self._spread(program.train, 2), donate_argnums=2)
+        self._init: Any = jax.jit(self._spread(program.init, 0, in_place=False))
+        self._train: Any = jax.jit(self._spread(lambda *x: (program.train(*x), ()), 2), donate_argnums=2)
         self._record: Any = jax.jit(self._spread(program.record, 1), donate_argnums=1)
         self.bytes = 0  # that the largest phase holds, by the compiler's account; known once compiled
         self.shapes: Any = jax.eval_shape(self._init, self.keys, self.numbers)  # of all seats, padding included
@@ -162,8 +162,14 @@ class Fleet:
 
         return jax.tree.map(placed, tree)
 
-    def _spread(self, phase: Any, shared: int) -> Any:
-        """`phase(*shared, seed, numbers)` of one seed -> of all seeds; `shared` leading arguments have no seed axis."""
+    def _spread(self, phase: Any, shared: int, in_place: bool = True) -> Any:
+        """`phase(*shared, state, numbers) -> (state, others)` of one seed -> of all seeds.
+
+        Args:
+            shared: leading arguments that have no seed axis.
+            in_place: each group's states are written where they were read; a map would write all of them anew. False:
+                for a phase that makes other things of its state.
+        """
         seed, everywhere = PartitionSpec("seed"), PartitionSpec()
         maps, width = self.layout.maps, self.layout.width
         leaves, structure = jax.tree.flatten(self.varied)
@@ -178,16 +184,24 @@ class Fleet:
                 every = [next(own) if varies else x for x, varies in zip(flat, leaves, strict=True)]
                 return phase(*common, state, jax.tree.unflatten(structure, every))
 
-            def group(lane: Any) -> Any:
-                if width > 1:
-                    return jax.vmap(one)(*lane)
-                # An axis of one would make every product a batched one, which is slower on CPU.
-                return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], lane)))
+            # An axis of one would make every product a batched one, which is slower on CPU.
+            group, inner = (jax.vmap(one), (width,)) if width > 1 else (one, ())
 
+            def turn(states: Any, lane: Any) -> Any:
+                index, mine = lane
+                before = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), states)
+                after, others = group(before, mine)
+                put = partial(jax.lax.dynamic_update_index_in_dim, index=index, axis=0)
+                return jax.tree.map(put, states, after), others
+
+            states, mine = jax.tree.map(lambda x: x.reshape(maps, *inner, *x.shape[1:]), (state, mine))
             if maps == 1:
-                return group((state, mine))
-            grouped = jax.tree.map(lambda x: x.reshape(maps, width, *x.shape[1:]), (state, mine))
-            return jax.tree.map(lambda x: x.reshape(maps * width, *x.shape[2:]), jax.lax.map(group, grouped))
+                found = jax.tree.map(lambda x: x[None], group(*jax.tree.map(lambda x: x[0], (states, mine))))
+            elif in_place:
+                found = jax.lax.scan(turn, states, (jnp.arange(maps), mine))
+            else:
+                found = jax.lax.map(lambda lane: group(*lane), (states, mine))
+            return jax.tree.map(lambda x: x.reshape(maps * width, *x.shape[1 + len(inner) :]), found)
 
         numbers = jax.tree.map(lambda own: seed if own else everywhere, self.varied)
         specs = (everywhere,) * shared + (seed, numbers)
@@ -218,11 +232,12 @@ class Fleet:
 
     def train(self, first: int, count: int, state: Any) -> Any:
         """`count` iterations from number `first`; returns when they are done. The given state is consumed."""
-        return jax.block_until_ready(self._train(np.int32(first), np.int32(count), state, self.numbers))
+        return jax.block_until_ready(self._train(np.int32(first), np.int32(count), state, self.numbers)[0])
 
     def refill(self, iteration: int, state: Any) -> Any:
         """States whose replay, empty or not, holds fresh play instead, as much as there was before `iteration`."""
-        return jax.jit(self._spread(self.program.refill, 1), donate_argnums=1)(np.int32(iteration), state, self.numbers)
+        refill = self._spread(lambda *x: (self.program.refill(*x), ()), 1)
+        return jax.jit(refill, donate_argnums=1)(np.int32(iteration), state, self.numbers)[0]
 
     def record(self, index: int, state: Any) -> tuple[Any, dict[str, np.ndarray]]:
         """Metrics [S] since the last record, with a greedy evaluation. The given state is consumed."""
