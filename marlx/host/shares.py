@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ASK = """
 import json, sys
 import jax
@@ -118,16 +119,37 @@ def devices_here(count: int) -> tuple[str, list[str]]:
     Raises:
         UsageError: there are several accelerators, but fewer than processes.
     """
-    variable = "CUDA_VISIBLE_DEVICES"
-    mine = os.environ.get(variable)
-    found = [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
-    if mine is not None:
-        found = [word for word in mine.split(",") if word.strip()]
+    found = accelerators()
     if len(found) <= 1:
-        return variable, []
+        return VISIBLE, []
     if len(found) < count:
         raise UsageError(f"--processes must be at most the number of devices, {len(found)}, not {count}")
-    return variable, found[:count]
+    return VISIBLE, found[:count]
+
+
+def accelerators() -> list[str]:
+    """The GPUs of this host that are meant for us, as `CUDA_VISIBLE_DEVICES` names them; JAX is not asked."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
+        return []
+    mine = os.environ.get(VISIBLE)
+    if mine is not None:
+        return [word for word in mine.split(",") if word.strip()]
+    return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+
+
+def usual_count(out: str | Path | None, seeds: int) -> int:
+    """How many processes train a run of this host where nobody says: one for each device, so that none shares fate.
+
+    What was begun goes on with as many as it had. A run without a directory of its own has one process.
+    """
+    if out is None:
+        return 1
+    place = directory.locate(out)
+    parts = [re.fullmatch(r"part-\d+-of-(\d+)", path.name) for path in place.glob("part-*")]
+    if directory.holds_run(place):
+        return 1
+    return next((int(match[1]) for match in parts if match), min(max(len(accelerators()), 1), seeds))
 
 
 @dataclass(frozen=True)

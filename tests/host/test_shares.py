@@ -14,6 +14,7 @@ from marlx_envs.options import UsageError
 
 import marlx
 from marlx.host import shares
+from marlx.host.cli import main
 
 from .conftest import SMALL
 
@@ -83,3 +84,24 @@ def test_a_share_that_is_none(word: str) -> None:
 def test_more_processes_than_seeds() -> None:
     with pytest.raises(UsageError, match="3 processes need at least as many seeds, not 2"):
         shares.split([0, 1], 0, 3)
+
+
+def test_each_of_several_devices_has_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless told otherwise; and what was begun goes on with as many as it had."""
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
+    asked = []
+    monkeypatch.setattr(shares, "run_here", lambda count, words: asked.append((count, words)) or 0)
+    words = ["iql", "matrix_game", "--seeds", "8", "--out", str(tmp_path / "run")]
+    assert main(["train", *words]) == 0
+    assert main(["train", *words, "--processes", "2"]) == 0
+    assert asked == [(3, words), (2, words)]
+    assert shares.usual_count(tmp_path / "run", 2) == 2  # seeds
+    assert shares.usual_count(None, 8) == 1
+    (tmp_path / "parts" / "part-1-of-2").mkdir(parents=True)
+    assert shares.usual_count(tmp_path / "parts", 8) == 2
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "experiment.toml").touch()
+    assert shares.usual_count(tmp_path / "whole", 8) == 1
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert shares.usual_count(tmp_path / "run", 8) == 1

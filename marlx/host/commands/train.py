@@ -32,7 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split-rows", action="store_true", help="spare devices share each seed's batches (equal up to rounding)"
     )
-    parser.add_argument("--processes", metavar="N", help="train in N processes of this host, a share of the seeds each")
+    parser.add_argument(
+        "--processes", metavar="N", help="processes of this host, a share of the seeds each (default: one for each GPU)"
+    )
     parser.add_argument(
         "--distributed",
         metavar="auto|HOST:PORT,K/N",
@@ -68,8 +70,9 @@ def run(found: argparse.Namespace) -> int:
     tracking.check_tensorboard(found.tensorboard)
     if found.resume and found.out is None:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
-    if found.processes is not None:
-        return _in_processes(found, len(seeds))
+    count = _processes(found, len(seeds))
+    if count > 1:
+        return _in_processes(found, count)
     seeds, out = _my_share(found, seeds)
 
     from marlx.host import backend
@@ -122,13 +125,23 @@ def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], A
     return shares.split(seeds, index, count), shares.part(found.out, index, count)
 
 
-def _in_processes(found: argparse.Namespace, seeds: int) -> int:
-    """Starts the processes of --processes, each with a device of its own where there are several."""
+def _processes(found: argparse.Namespace, seeds: int) -> int:
+    """How many processes of this host train the run: as asked, else one for each of several devices."""
     from marlx.host import shares
 
+    if found.processes is None:
+        one = found.share or found.distributed or found.split_rows or found.width == "measure"
+        return 1 if one else shares.usual_count(found.out, seeds)
     count = whole("--processes", found.processes, least=1)
-    if found.out is None or count > seeds:
+    if count > 1 and (found.out is None or count > seeds):
         raise UsageError("--processes needs --out, and at least as many seeds as processes")
+    return count
+
+
+def _in_processes(found: argparse.Namespace, count: int) -> int:
+    """Starts processes of this host, each with a device of its own where there are several."""
+    from marlx.host import shares
+
     words = [word for word in found.given if not word.startswith("--processes=")]
     if "--processes" in words:
         place = words.index("--processes")
