@@ -1,17 +1,18 @@
 """Tests run on the CPU, as two devices of it, so that what spreads seeds over devices is tested everywhere."""
 
 import os
+import signal
+from importlib.metadata import version
+
+from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
 # Hundreds of small programs: most of the time goes into compiling them. (Speed is measured in benchmarks/, not here.)
-if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
+quick = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+if quick and version("jaxlib").startswith("0.10."):  # as in marlx.engine.seeds; XLA ends the process at an unknown flag
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
-
-import signal
-
-from hypothesis import settings
 
 # A shell's background job has this one ignored, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -28,12 +28,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from marlx.types import Metrics
 
 ROWS = "rows"  # mesh axis of the devices that share a batch
-# Of a compiler for CPU that is in a hurry; its newer emitters alone take as long as all the rest.
-UNOPTIMISED = {
+UNOPTIMISED: dict[str, bool | int] = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
 }
+if jax.__version_info__ < (
+    0,
+    11,
+):  # the newer emitters take as long to compile as all the rest; later XLA has no others
+    UNOPTIMISED["xla_cpu_use_fusion_emitters"] = False
 WIDEST = 1024  # seeds vmapped together on an accelerator
 FEW_ROWS = 256  # up to so many, two seeds together are faster on a CPU device than one after the other
 
