@@ -37,7 +37,7 @@ def main() -> int:
     from marlx.engine.seeds import ROWS, Fleet
     from marlx.program import Program
 
-    experiment = marlx.configure("qmix", "smax", "environment.scenario=2s3z")
+    experiment = marlx.configure(*common.BATTLE)
     ours = {}
     for label, seeds, split in (("marlx", 1, 1), ("marlx --split-rows", 1, 2), ("marlx, 4 seeds together", 4, 1)):
         if split > jax.local_device_count():

@@ -18,6 +18,11 @@ GAME = (
     "qmix", "matrix_game", "environment.payoff=resq79", "training.num_envs=8", "training.batch_size=32",
     "training.buffer_size=2048", "training.total_steps=1_000_000",
 )  # fmt: skip
+# The amounts of JaxMARL's QMIX script: 16 environments x 128 steps, then 8 updates of 32 rows; a replay of 5,000 rows.
+BATTLE = (
+    "qmix", "smax", "environment.scenario=2s3z", "training.batch_size=32", "training.updates_per_iteration=8",
+    "training.buffer_size=5000",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

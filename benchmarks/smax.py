@@ -11,7 +11,7 @@ import marlx_envs
 from marlx_envs import jaxmarl
 
 import marlx
-from benchmarks.common import Table
+from benchmarks.common import BATTLE, Table
 from benchmarks.throughput import play, rate
 from marlx.engine.seeds import ROWS, Fleet
 from marlx.exploration import uniform_available
@@ -85,14 +85,14 @@ def _jaxmarl_play(environment: Any, count: int, steps: int, key: jax.Array) -> j
 
 
 def _training(repeats: int, layouts: tuple[tuple[int, int], ...]) -> Table:
-    """QMIX on 2s3z with the defaults for SMAX: 16 x 128 steps, then 8 updates of 32 rows x 128 steps.
+    """QMIX on 2s3z with the amounts of JaxMARL's script: 16 x 128 steps, then 8 updates of 32 rows x 128 steps.
 
     Args:
         layouts: pairs of seeds, and devices that share the rows of each.
     """
     rows = []
     for count, split in layouts:
-        experiment = marlx.configure("qmix", "smax", "environment.scenario=2s3z")
+        experiment = marlx.configure(*BATTLE)
         program = Program(experiment, ROWS if split > 1 else None)
         fleet = Fleet(program, experiment.numbers(), range(count), split=split)
         compiling = fleet.compile()
