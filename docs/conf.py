@@ -25,10 +25,13 @@ exclude_patterns = ["methods/*", "environments/*"]  # parts of the pages of thes
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 default_role = "code"
+highlight_language = "none"  # what docstrings set apart is an equation or a table
 smartquotes = False  # options begin with two hyphens
 
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+toc_object_entries = False  # contents of pages list modules; hundreds of names would be no help
 
 # Types of other projects are named, not linked: their pages are elsewhere, and a build needs no network.
 nitpick_ignore_regex = [

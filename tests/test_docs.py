@@ -44,10 +44,17 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
+def test_the_built_pages(tmp_path: Path) -> None:
+    """One test, so that pages are built once however many processes share the tests."""
+    pages = build(tmp_path)
+    all_links_lead_somewhere(pages)
+    nothing_comes_from_the_network(pages)
+    every_name_has_its_place(pages)
+    equations_are_mathml(pages)
+
+
+def build(folder: Path) -> dict[Path, Page]:
     """The pages of a fresh build, by path. Sources are copied, since a build writes beside them."""
-    folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("generated", "__pycache__"))
     command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-q", "docs", "html"]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "envs")])
@@ -60,7 +67,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
     return found
 
 
-def test_every_local_link_and_anchor_is_there(pages: dict[Path, Page]) -> None:
+def all_links_lead_somewhere(pages: dict[Path, Page]) -> None:
     broken = []
     for path, page in pages.items():
         for link in page.links + page.loaded:
@@ -74,7 +81,7 @@ def test_every_local_link_and_anchor_is_there(pages: dict[Path, Page]) -> None:
     assert not broken
 
 
-def test_nothing_is_loaded_from_the_network(pages: dict[Path, Page]) -> None:
+def nothing_comes_from_the_network(pages: dict[Path, Page]) -> None:
     for path, page in pages.items():
         assert not [link for link in page.loaded if urlsplit(link).netloc or urlsplit(link).scheme == "http"], path
         text = path.read_text(encoding="utf-8")
@@ -84,7 +91,7 @@ def test_nothing_is_loaded_from_the_network(pages: dict[Path, Page]) -> None:
             assert not re.findall(r"url\(\s*['\"]?(https?:)?//", path.read_text(encoding="utf-8")), path
 
 
-def test_every_public_name_method_environment_and_command_has_its_place(pages: dict[Path, Page]) -> None:
+def every_name_has_its_place(pages: dict[Path, Page]) -> None:
     named = {path.name: page for path, page in pages.items()}
     assert {f"marlx.{name}" for name in marlx.__all__} <= set(named["names.html"].words)
     assert set(marlx.ALGORITHMS) <= set(named["methods.html"].words)
@@ -94,7 +101,7 @@ def test_every_public_name_method_environment_and_command_has_its_place(pages: d
     assert {"marlx.mixers.qmix.QMIX", "marlx.targets.td_lambda"} <= set().union(*(p.anchors for p in pages.values()))
 
 
-def test_equations_are_mathml(pages: dict[Path, Page]) -> None:
+def equations_are_mathml(pages: dict[Path, Page]) -> None:
     text = next(path for path in pages if path.name == "methods.html").read_text(encoding="utf-8")
     assert text.count("<math ") > 20
     assert "$" not in "".join(Page(text).words)

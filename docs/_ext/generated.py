@@ -109,7 +109,7 @@ def _method(name: str) -> Iterator[str]:
     for environment, own in method.environments.items():
         yield f"- In `{environment}`: {named(own)}"
     yield f"- Code: {', '.join(f'{{py:mod}}`{module}`' for module in _modules(method))}"
-    yield from _recorded(name)
+    yield from list(_recorded(name)) or ["- Recorded: nothing yet"]
     if name in record(PAYOFF)["methods"]:
         yield from ("", f"![what {name} learns of a payoff](generated/{PAYOFF}_{name}.svg)")
     yield ""
@@ -151,6 +151,15 @@ def _recorded(name: str) -> Iterator[str]:
                 f"- `risk_reward` {setting}{f', {apart}' if apart else ''}: mean normalised return "
                 f"{found['normalised_return']:.2f}, at the optimum {found['optimal']:.0%}"
             )
+    for path in sorted(RESULTS.glob("predator_prey_*.json")):
+        for label, found in record(path.stem).items():
+            method, _, penalty = label.partition(", p = ")
+            if method == name:
+                final, steps = found["result"]["evaluation_return"], _argument(found, "steps")
+                yield (
+                    f"- `predator_prey` with punishment {penalty}, {steps} steps, {final['seeds']} seeds: greedy "
+                    f"return {final['iqm']:.1f} ({final['low']:.1f} to {final['high']:.1f})"
+                )
     for game, outcomes in record("nm_qmix")["outcomes"].items() if name == "nm_qmix" else ():
         shares = ", ".join(f"{label} {found['share']:.0%}" for label, found in outcomes.items())
         yield f"- `{game}`, share of seeds at the best: {shares}"
