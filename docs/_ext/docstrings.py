@@ -8,12 +8,15 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
 from marlx_envs.options import options_of
 from sphinx.application import Sphinx
-from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.ext.napoleon import Config
+from sphinx.ext.napoleon.docstring import GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
 
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):$")
 COMMENTED = re.compile(r"(?:    )?(\w+)(?:: .*?| = .*?)  # (?!noqa|type:)(.*)$")
@@ -48,26 +51,40 @@ def _escaped(line: str) -> str:
 
 @cache
 def comments(owner: Any) -> dict[str, str]:
-    """What is said of the fields of a class, or of the constants of a module."""
-    found = dict(match.groups() for line in inspect.getsource(owner).splitlines() if (match := COMMENTED.match(line)))
-    options = options_of(owner) if hasattr(owner, "__dataclass_fields__") else {}
-    return {**found, **{name: option.doc for name, option in options.items()}}
+    """What comments say of the fields of a class, or of the constants of a module."""
+    found = (COMMENTED.match(line) for line in inspect.getsource(owner).splitlines())
+    return {match[1]: match[2] for match in found if match}
+
+
+def describe_fields(module: Any) -> None:
+    """Gives the fields of a module's classes what their options or comments say, as if written in autodoc's way."""
+    said = ModuleAnalyzer.for_module(module.__name__)
+    said.analyze()
+    for name, cls in inspect.getmembers(module, inspect.isclass):
+        if cls.__module__ == module.__name__:
+            options = options_of(cls) if is_dataclass(cls) else {}
+            docs = {**comments(cls), **{field: option.doc for field, option in options.items()}}
+            for field in inspect.get_annotations(cls):
+                said.attr_docs.setdefault((name, field), [docs.get(field, ""), ""])
 
 
 def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Autodoc's event for every docstring; changes `lines` in place."""
-    path, _, last = name.rpartition(".")
-    if what == "data":  # which would have the docstring of its type
-        lines[:] = [comments(importlib.import_module(path)).get(last, "")]
-    elif what == "attribute":
-        module, _, owner = path.rpartition(".")
-        said = comments(getattr(importlib.import_module(module), owner)).get(last)
-        if said or (lines and lines[0].startswith("Alias for field number")):
-            lines[:] = [said or ""]
+    if what == "module":  # whose members come next
+        describe_fields(obj)
+    elif what == "data":  # which would have the docstring of its type
+        module, _, constant = name.rpartition(".")
+        lines[:] = [comments(importlib.import_module(module)).get(constant, "")]
     lines[:] = GoogleDocstring(list(as_rest(lines)), GOOGLE).lines()
+
+
+def signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, words: str | None, returns: Any) -> Any:
+    """A default that is a function or is made anew as dots; its own words would keep a signature from being read."""
+    return words and re.sub(r"<[^,()]*>(?=[,)])", "...", words), returns
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """In place of the extension for Google's style, which takes words before a colon for the type of an attribute."""
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -36,6 +36,7 @@ MARKER = re.compile(r"^<!-- (\w+)(?:: (.+?))? -->$", re.M)
 UNLISTED = ("marlx.__main__", "marlx.host.commands")  # the command line has a page of its own
 TABLES = {"joint": "Q_tot", "recognition": "Q_r", "explained": "Q_tot + w Q_r", "transformed": "Q_tot + V"}
 PAYOFF = "payoff_resq79"
+REGISTRIES: dict[str, Mapping[str, Any]] = {"methods": ALGORITHMS, "environments": ENVIRONMENTS}
 
 
 def filled(text: str) -> str:
@@ -91,8 +92,7 @@ def described(folder: str, registry: Mapping[str, Any]) -> dict[Path, str]:
 
 def parts(folder: str) -> str:
     """All hand-written parts of a page, filled."""
-    registry: Mapping[str, Any] = {"methods": ALGORITHMS, "environments": ENVIRONMENTS}[folder]
-    return "\n\n".join(filled(text) for text in described(folder, registry).values())
+    return "\n\n".join(filled(text) for text in described(folder, REGISTRIES[folder]).values())
 
 
 def method_sections(names: str) -> str:
@@ -203,8 +203,7 @@ def _environment(name: str) -> Iterator[str]:
 
 def overview(folder: str) -> str:
     """A table of all entries with links to their sections."""
-    registry: Mapping[str, Any] = {"methods": ALGORITHMS, "environments": ENVIRONMENTS}[folder]
-    rows = [(f"[`{name}`](#{name})", entry.summary, entry.source) for name, entry in registry.items()]
+    rows = [(f"[`{name}`](#{name})", entry.summary, entry.source) for name, entry in REGISTRIES[folder].items()]
     return table(("name", "what", "from"), rows)
 
 
@@ -220,7 +219,16 @@ def _command(name: str) -> Iterator[str]:
     command = importlib.import_module(f"marlx.host.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"marlx {name}", formatter_class=_Wide)
     command.arguments(parser)
-    yield from (f"## `marlx {name}`", "", command.__doc__, "", "```text", parser.format_usage().strip(), "```", "")
+    yield from (
+        f"## `marlx {name}`",
+        "",
+        command.__doc__ or "",
+        "",
+        "```text",
+        parser.format_usage().strip(),
+        "```",
+        "",
+    )
     rows = []
     for action in parser._actions:
         words = action.metavar or action.dest
@@ -245,7 +253,7 @@ def benchmarks(kind: str) -> str:
         if path.name.startswith("reliability") == (kind == "reliability"):
             found = json.loads(path.read_text(encoding="utf-8"))
             for part in found["tables"]:
-                lines += [f"### {part['title']}: `{path.parent.name}`", ""]
+                lines += [f"### {part['title']}: `{path.parent.name}/{path.stem}`", ""]
                 lines += [table(part["columns"], [[_cell(cell) for cell in row] for row in part["rows"]])]
                 lines += [f"`{path.relative_to(ROOT)}`: {hardware(found)}.", ""]
     return "\n".join(lines)
