@@ -5,6 +5,7 @@ Each test compares with a run that nobody disturbed, to the bit, and prints what
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +265,17 @@ def cost(share: float) -> Rows:
 
 def configurations(share: float) -> Rows:
     """Random configurations: how many train for two iterations, are refused in one line, or do anything else."""
+    wanted, workers = round(1000 * share), len(os.sched_getaffinity(0))
+    each = [wanted * (i + 1) // workers - wanted * i // workers for i in range(workers)]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(_attempts, each))
+    counts = {word: sum(of[word] for of in found) for word in found[0]}
+    outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return [("random configurations", sum(counts.values()), outcome)]
+
+
+def _attempts(wanted: int) -> dict[str, int]:
+    """What became of so many random configurations, in a process of their own."""
     import jax
     from hypothesis import given, settings
 
@@ -271,12 +284,13 @@ def configurations(share: float) -> Rows:
     from tests.test_fuzz import trains as attempt
 
     counts = {"train": 0, "are refused in one line": 0, "crash": 0}
-
     quiet: Any = {**QUIET, "derandomize": False}
 
-    @settings(max_examples=round(1000 * share), **quiet)
+    @settings(max_examples=wanted, **quiet)
     @given(cases())
     def one(case: Any) -> None:
+        if sum(counts.values()) == wanted:
+            return
         try:
             counts["train" if attempt(case) else "are refused in one line"] += 1
         except Exception as error:
@@ -284,11 +298,10 @@ def configurations(share: float) -> Rows:
             print("crash:", case, repr(error)[:300], flush=True)
         if sum(counts.values()) % 20 == 0:
             jax.clear_caches()
-            print(counts, flush=True)
+            print(os.getpid(), counts, flush=True)
 
     one()
-    outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return [("random configurations", sum(counts.values()), outcome)]
+    return counts
 
 
 def _command(out: Path) -> list[str]:
