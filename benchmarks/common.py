@@ -20,8 +20,8 @@ GAME = (
 )  # fmt: skip
 # The amounts of JaxMARL's QMIX script: 16 environments x 128 steps, then 8 updates of 32 rows; a replay of 5,000 rows.
 BATTLE = (
-    "qmix", "smax", "environment.scenario=2s3z", "training.batch_size=32", "training.updates_per_iteration=8",
-    "training.buffer_size=5000",
+    "qmix", "smax", "environment.scenario=2s3z", "training.num_envs=16", "training.rollout_steps=128",
+    "training.updates_per_iteration=8", "training.batch_size=32", "training.buffer_size=5000",
 )  # fmt: skip
 
 

@@ -90,7 +90,7 @@ class Ledger:
             "train_seconds": round(seconds, 3),
             "env_steps": env_steps,  # over all seeds
             "steps_per_second": round(env_steps / max(seconds, 1e-9), 1),
-            "result": {} if self.lanes.grid else _result(last),
+            "result": {} if self.lanes.grid else result(last),
         }
         self.write()
         self.note(f"{status}, {env_steps:,} environment steps of all seeds together")
@@ -104,7 +104,7 @@ class Ledger:
         directory.note(self.path, line)
 
 
-def _result(last: Mapping[str, Array]) -> dict[str, Any]:
+def result(last: Mapping[str, Array]) -> dict[str, Any]:
     """The last evaluation over seeds: interquartile mean and 95% interval of each return and rate."""
     found = {}
     for name, values in last.items():
