@@ -248,6 +248,7 @@ def test_agents_with_fewer_actions_are_masked():
     environment = make("matrix_game", payoff=[[1, 2, 3], [4, 5, 6]], repeats=2)
     state = environment.reset(KEY)
     np.testing.assert_array_equal(environment.available_actions(state), [[1, 1, 0], [1, 1, 1]])
+    assert not environment.spec.uniform_actions
     assert play(environment, [(2, 1)])[0] == play(environment, [(1, 1)])[0]
     assert environment.spec.return_max == 12
 
