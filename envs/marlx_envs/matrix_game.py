@@ -35,7 +35,7 @@ RULE_OPTIONS = ("n_agents", "n_actions", "w", "needed", "win", "lose", "diagonal
 
 @dataclass(frozen=True)
 class MatrixGame(TabularEnvironment):
-    """A payoff tensor as a game of `repeats` steps; the episode then terminates.
+    """A payoff tensor as a game of `repeats` steps; the episode then terminates, or is truncated on request.
 
     Observation and global state are [1.0] in a one-step game, else the one-hot step. Agents with fewer actions than
     others have the rest unavailable; such an action counts as the agent's last one.
@@ -47,6 +47,7 @@ class MatrixGame(TabularEnvironment):
     payoff: Any = data("resq79", "a payoff by name, nested lists, or a .csv, .npy or .json file")
     repeats: int = size(1, "steps of an episode", high=1000)
     per_step: bool = flag(False, "the first axis of the payoff is the step of the episode; it then sets `repeats`")
+    limit_is_terminal: bool = flag(True, "the last step terminates the episode; otherwise it is truncated")
     must_stay_optimal: bool = flag(False, "the episode ends at the first joint action that is not the best of its step")
     n_agents: int = size(2, "agents of son_n, resq_n, climb_n and k_of_n", low=2, high=24)
     n_actions: int = size(3, "actions of son_n, resq_n, k_of_n and coord_n", low=2, high=3000)
@@ -89,7 +90,7 @@ class MatrixGame(TabularEnvironment):
         payoffs, counts = _padded(self._payoffs)  # [1 or K, A ... A]
         steps = payoffs.shape[0] if self.per_step else self.repeats
         ones = (1,) * (payoffs.ndim - 1)
-        terminal = (np.arange(steps) == steps - 1).reshape(steps, *ones)
+        terminal = (self.limit_is_terminal & (np.arange(steps) == steps - 1)).reshape(steps, *ones)
         if self.must_stay_optimal:
             _refuse_large(steps * payoffs[0].size)
             best = payoffs.max(axis=tuple(range(1, payoffs.ndim)), keepdims=True)
@@ -103,6 +104,7 @@ class MatrixGame(TabularEnvironment):
             observations=features[:, None],
             states=features,
             episode_limit=steps,
+            limit_is_terminal=self.limit_is_terminal,
             available=None if available.all() else np.repeat(available[None], steps, axis=0),
         )
 

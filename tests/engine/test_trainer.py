@@ -182,6 +182,34 @@ def test_environment_steps_are_counted_exactly() -> None:
     assert slots - steps <= episodes and slots * 6 / 7 < steps < slots
 
 
+def test_training_explores_by_the_schedule() -> None:
+    """From 1 to 0 in 1024 steps: iterations of 8 x 64 steps are played at 1, 1/2 and 0, and records say what follows.
+
+    None of them learns, as a batch is 32 rows. Of three actions an explorer takes the greedy one by chance: with
+    epsilon, 2/3 epsilon of the actions are not greedy. The standard error of such a share of 1024 is below 0.016.
+    """
+    experiment = _small(
+        "vdn", "matrix_game", "training.rollout_steps=64", "training.batch_size=32", "training.epsilon_start=1",
+        "training.epsilon_end=0", "training.epsilon_steps=1024",
+    )  # fmt: skip
+    program, numbers = Program(experiment), experiment.numbers()
+    train, record = jax.jit(program.train), jax.jit(program.record)
+    state = jax.jit(program.init)(jax.random.key(0), numbers)
+    trainer = program.trainer(numbers)
+    view = jax.tree.map(lambda x: x[:1], trainer.rollout.view(state.team))
+    joint = jnp.array([*np.ndindex(3, 3)])
+    views = jax.tree.map(lambda x: jnp.repeat(x, 9, axis=0), view)
+    believed = trainer.algorithm.joint_values(state.learner, views, joint)["joint"]
+    greedy = joint[believed.argmax()]  # VDN: the best sum is of the best utilities
+    for index, (epsilon, following) in enumerate([(1, 0.5), (0.5, 0), (0, 0)]):
+        state = train(index, 1, state, numbers)
+        _, metrics = record(index + 1, state, numbers)
+        assert (int(metrics["env_steps"]), float(metrics["epsilon"])) == (512 * (index + 1), following)
+        played = state.replay.actions[8 * index : 8 * (index + 1), :64]
+        assert float((played != greedy).mean()) == pytest.approx(2 / 3 * epsilon, abs=0.05 * epsilon)
+    assert int(state.updates) == 0
+
+
 def test_layout_spreads_seeds() -> None:
     assert choose_layout(1, 2, 4) == choose_layout(4, 8, 4)
     assert choose_layout(4, 2, 1).maps == 2

@@ -103,6 +103,17 @@ def test_an_action_is_always_available(name):
 
 
 @pytest.mark.parametrize("name", GAMES)
+def test_uniform_actions_says_whether_masks_differ_by_agent(name):
+    out = played(name)
+    masks = np.concatenate([out["first"][2][:, None], out["seen"][2]], axis=1)  # [E T+1 N A]
+    alike = (masks == masks[:, :, :1]).all(axis=(1, 2, 3))
+    if environment_of(name).spec.uniform_actions:
+        assert alike.all()
+    elif name != "jaxmarl":  # its tasks do not say; False is always safe
+        assert not alike.all()
+
+
+@pytest.mark.parametrize("name", GAMES)
 def test_episodes_end_once_and_in_time(name):
     out, spec = played(name), environment_of(name).spec
     terminated, truncated = out["terminated"] & out["counts"], out["truncated"] & out["counts"]
