@@ -1,0 +1,137 @@
+"""Directories and files from others: nothing outside is touched, nothing is executed, and what is huge is refused."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx.host import directory, launcher
+from marlx.host.cli import main
+from marlx.host.lanes import Lanes
+from marlx.host.sweep import PLAN, read_sweep
+
+from .conftest import SMALL
+from .test_sweep import needs_submitit
+from .written_runs import write_run, write_sweep
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder that belongs to somebody else, with a file in it."""
+    path = tmp_path / "outside"
+    path.mkdir()
+    (path / "thesis.tex").write_text("years of work")
+    return path
+
+
+def untouched(outside: Path) -> bool:
+    return {path.name: path.read_text() for path in outside.iterdir()} == {"thesis.tex": "years of work"}
+
+
+def replace_by_link(path: Path, target: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def interrupted(path: Path) -> Path:
+    """A run that was stopped, as somebody may send it."""
+    write_run(path, Lanes(marlx.configure("iql", "matrix_game", *SMALL), [0, 1]), status="interrupted")
+    return path
+
+
+def resumed(path: Path) -> int:
+    return main(["train", "iql", "matrix_game", *SMALL, "--seeds", "2", "--out", str(path), "--resume", "--quiet"])
+
+
+def one_line(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    told = capsys.readouterr().err
+    assert words in told and told.count("\n") == 1, told
+
+
+FILES = ("events.log", "run.toml", "metrics.parquet", "parameters.npz")
+FOLDERS = ("parameters", "metrics", "checkpoints", "wandb", "tensorboard", "checkpoints/0", "checkpoints/0/state")
+
+
+@pytest.mark.parametrize("name", [*FILES, *FOLDERS])
+def test_a_link_in_a_run_is_refused(
+    name: str, tmp_path: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link, target = interrupted(tmp_path / "run") / name, outside
+    if name in FILES:
+        target = outside / "thesis.tex"
+    if name == "run.toml":  # what is read must be the run's own, or another mistake is found first
+        target = tmp_path / "moved.toml"
+        shutil.move(link, target)
+    replace_by_link(link, target)
+    assert resumed(tmp_path / "run") == 2
+    one_line(capsys, f"{link} is a link")
+    assert untouched(outside)
+
+
+def test_a_link_in_a_run_that_had_not_begun_is_refused(tmp_path: Path, outside: Path) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / directory.EVENTS).symlink_to(outside / "thesis.tex")
+    assert resumed(path) == 2 and untouched(outside)
+    assert os.listdir(path) == [directory.EVENTS]
+
+
+def test_the_directory_of_a_run_may_be_a_link_but_not_that_of_a_share(tmp_path: Path, outside: Path) -> None:
+    write_run(tmp_path / "run", Lanes(marlx.configure("iql", "matrix_game"), [0]))
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    with directory.held(tmp_path / "link"):
+        assert directory.is_held(tmp_path / "run")
+    (tmp_path / "part-0-of-2").symlink_to(outside)
+    with pytest.raises(UsageError, match="part-0-of-2 is a link"), directory.held(tmp_path / "part-0-of-2"):
+        pass
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("name", ["vdn-matrix_game", "jobs", "results.parquet", "sweep.toml"])
+def test_a_link_in_a_sweep_is_refused(
+    name: str, tmp_path: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(tmp_path / "sweep")
+    shutil.copy(tmp_path / "sweep" / PLAN, tmp_path / PLAN)
+    assert name == "jobs" or "." in name or (tmp_path / "sweep" / name).is_dir()
+    replace_by_link(tmp_path / "sweep" / name, tmp_path / PLAN if name == PLAN else outside)
+    assert main(["sweep", str(tmp_path / PLAN), "--out", str(tmp_path / "sweep"), "--quiet"]) == 2
+    one_line(capsys, f"{name} is a link")
+    assert untouched(outside)
+
+
+def test_agents_are_not_exported_through_a_link(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run" / "exported").symlink_to(tmp_path / "empty")
+    assert main(["export", str(tmp_path / "run")]) == 2
+    one_line(capsys, "exported is a link")
+    assert not os.listdir(tmp_path / "empty")
+
+
+@needs_submitit
+def test_jobs_read_no_result_that_was_there_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit, folders = launcher._submitit(), []
+
+    def note(folder: str, cluster: str) -> None:
+        folders.append(Path(folder))
+        assert not os.listdir(folder)
+        raise RuntimeError("no queue")
+
+    monkeypatch.setattr(submitit, "AutoExecutor", note)
+    write_sweep(tmp_path / "sweep")
+    (tmp_path / "sweep" / "jobs").mkdir()
+    (tmp_path / "sweep" / "jobs" / "1_0_result.pkl").touch()
+    cells = read_sweep(tmp_path / "sweep" / PLAN).cells
+    for _ in range(2):
+        with pytest.raises(UsageError, match="the queue refuses: no queue"):
+            launcher.submit(tmp_path / "sweep", cells, "local", {}, {})
+    assert len(set(folders)) == 2 and {folder.parent for folder in folders} == {tmp_path / "sweep" / "jobs"}
