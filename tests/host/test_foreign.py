@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from marlx_envs.options import UsageError
@@ -10,7 +12,7 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.host import directory, launcher
 from marlx.host.cli import main
-from marlx.host.lanes import Lanes
+from marlx.host.lanes import MOST_POINTS, Lanes, check_distinct
 from marlx.host.sweep import PLAN, read_sweep
 
 from .conftest import SMALL
@@ -135,3 +137,49 @@ def test_jobs_read_no_result_that_was_there_before(tmp_path: Path, monkeypatch: 
         with pytest.raises(UsageError, match="the queue refuses: no queue"):
             launcher.submit(tmp_path / "sweep", cells, "local", {}, {})
     assert len(set(folders)) == 2 and {folder.parent for folder in folders} == {tmp_path / "sweep" / "jobs"}
+
+
+def test_a_long_axis_is_read_or_refused_at_once() -> None:
+    start = time.monotonic()
+    check_distinct("training.gamma", [str(i) for i in range(MOST_POINTS)])
+    with pytest.raises(UsageError, match="twice: a list of 100000 entries"):
+        check_distinct("training.gamma", [*range(MOST_POINTS - 1), 0])
+    with pytest.raises(UsageError, match="training.gamma has 1,000,000 values; at most 100,000"):
+        check_distinct("training.gamma", [0.5] * 1_000_000)
+    assert time.monotonic() - start < 5  # an hour, if each were compared with each
+
+
+@pytest.mark.parametrize("file", ["plan", "run"])
+def test_a_file_with_a_long_axis_is_refused_in_one_line(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axis = f"'training.gamma' = [{','.join(['0.5'] * 100_001)}]"
+    if file == "plan":
+        (tmp_path / "plan.toml").write_text(f'algorithm="iql"\nenvironment="matrix_game"\nseeds=1\n[axes]\n{axis}')
+        command = ["sweep", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]
+    else:
+        record = interrupted(tmp_path / "run") / directory.RECORD
+        record.write_text(f"{record.read_text()}\n[grid]\n{axis}")
+        command = ["evaluate", str(tmp_path / "run")]
+    assert main(command) == 2
+    one_line(capsys, "training.gamma has 100,001 values; at most 100,000")
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 1.0], [1, True], ["a", "a"], [[1, [2]], [1.0, [2]]], [{"a": [1]}, {"a": [1]}], [(1,), (1,)]]
+)
+def test_equal_values_are_one_value_twice(values: list[Any]) -> None:
+    with pytest.raises(UsageError, match="twice"):
+        check_distinct("environment.payoff", values)
+
+
+def test_different_values_are_not_confused() -> None:
+    check_distinct("environment.payoff", [1, "1", 2.5, [1], [[1]], {"a": 1}, {"a": [1]}, {"b": 1}, [], {}, False])
+
+
+def test_a_value_nested_without_end_is_one_line() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(UsageError, match="nested too deeply"):
+        check_distinct("environment.payoff", [deep, 1])
