@@ -3,14 +3,17 @@
 import os
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.host import directory, launcher
+from marlx.host import directory, launcher, parameters
 from marlx.host.cli import main
 from marlx.host.lanes import MOST_POINTS, Lanes, check_distinct
 from marlx.host.sweep import PLAN, read_sweep
@@ -183,3 +186,78 @@ def test_a_value_nested_without_end_is_one_line() -> None:
         deep = [deep]
     with pytest.raises(UsageError, match="nested too deeply"):
         check_distinct("environment.payoff", [deep, 1])
+
+
+SHAPES = {"a": jax.ShapeDtypeStruct((3,), np.float32), "b": {"c": jax.ShapeDtypeStruct((2, 2), np.float32)}}
+TREE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": {"c": np.ones((2, 2, 2), np.float32)}}
+
+
+def npz(path: Path, header: bytes, numbers: bytes, compression: int = zipfile.ZIP_STORED) -> None:
+    """parameters.npz with one array `a` of any header and any content."""
+    begin = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(path / directory.PARAMETERS, "w", compression) as archive:
+        archive.writestr("a.npy", begin + numbers)
+
+
+def header(shape: str, kind: str = "<f4") -> bytes:
+    return f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+
+
+def loaded(path: Path) -> Any:
+    return parameters.load(path, SHAPES, lanes=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "size", "words"),
+    [
+        ("(2, 1000000000000)", "<f4", 0, "another size than its header says"),
+        ("(2, 1)", "<f4", 24, "another size than its header says"),
+        ("(-2, -3)", "<f4", 24, "another size than its header says"),
+        ("(2, 3)", "|O", 48, "Object arrays cannot be loaded"),
+        ("(2, 3", "<f4", 24, "damaged"),
+        ("(2, 200000)", "<f4", 1_600_000, "larger than they can be"),
+    ],
+)
+def test_headers_of_parameters_are_not_trusted(
+    shape: str, kind: str, size: int, words: str, tmp_path: Path
+) -> None:
+    npz(tmp_path, header(shape, kind), bytes(size))
+    with pytest.raises(UsageError, match=words) as error:
+        loaded(tmp_path)
+    assert "parameters.npz is damaged" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_parameters_that_would_unpack_to_much_more_than_their_file_are_refused(tmp_path: Path) -> None:
+    npz(tmp_path, header("(2, 3)"), bytes(24))
+    with pytest.raises(UsageError, match="b/c is missing"):  # the array itself is as it should be
+        loaded(tmp_path)
+    npz(tmp_path, header("(2, 2000)"), bytes(16_000), zipfile.ZIP_DEFLATED)
+    assert (tmp_path / directory.PARAMETERS).stat().st_size < 1000
+    with pytest.raises(UsageError, match="its arrays are larger than they can be"):
+        loaded(tmp_path)
+
+
+def test_parameters_with_a_flipped_bit_are_the_same_or_refused(tmp_path: Path) -> None:
+    parameters.save_part(tmp_path, 0, TREE)
+    parameters.merge(tmp_path)
+    path, generator = tmp_path / directory.PARAMETERS, np.random.default_rng(0)
+    whole, refused = path.read_bytes(), 0
+    for place in generator.integers(0, 8 * len(whole), 300):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            found = loaded(tmp_path)
+        except UsageError as error:
+            assert "\n" not in str(error) and len(str(error)) < 300 + len(str(path))
+            refused += 1
+        else:
+            jax.tree.map(np.testing.assert_array_equal, found, TREE)
+    assert 100 < refused < 300
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00\x10\x00", b"x" * 1000])
+def test_what_is_no_archive_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / directory.PARAMETERS).write_bytes(content)
+    with pytest.raises(UsageError, match="parameters.npz is damaged: .+"):
+        loaded(tmp_path)
