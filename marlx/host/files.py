@@ -1,6 +1,7 @@
 """Files that are written whole or not at all; what the disk refuses becomes an error of one line."""
 
 import os
+import re
 import shutil
 import tempfile
 import tomllib
@@ -12,6 +13,12 @@ from typing import Any, BinaryIO
 from marlx_envs.options import UsageError
 
 MOST_BYTES = 20_000_000  # of a TOML file: a payoff of a million numbers fits
+MOST_PARTS = 32  # of a dotted key; tomllib takes quadratic time for one
+_STRINGS = re.compile(  # and comments; what does not end takes the rest of its line, and tomllib says so
+    r"""\"{3}(?:[^"\\]++|\\[\s\S]|"{1,2}(?!"))*+"{3,5}|'{3}(?:[^']++|'{1,2}(?!'))*+'{3,5}"""
+    r"""|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+'|["'\#].*+"""
+)
+_LONG_KEY = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){%d}" % MOST_PARTS)
 
 
 class DiskError(UsageError):
@@ -63,7 +70,10 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise UsageError(f"{path} is too large for a file of settings; at most {MOST_BYTES:,} bytes")
-        return tomllib.loads(content.decode())
+        text = content.decode()
+        if _LONG_KEY.search(_STRINGS.sub("s", text)):  # outside strings only keys have more than one dot
+            raise UsageError(f"{path} has a key of more than {MOST_PARTS} parts")
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise

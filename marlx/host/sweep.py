@@ -23,7 +23,7 @@ from marlx.host.results import Run, difference, load_run
 if TYPE_CHECKING:
     import pandas as pd
 
-PLAN, RESULTS = "sweep.toml", "results.parquet"
+PLAN, RESULTS, JOBS = "sweep.toml", "results.parquet", "jobs"
 FIELDS = ("title", "algorithm", "environment", "seeds", "base_seed", "set", "axes", "variants")
 MOST_CELLS = 10_000
 
@@ -76,8 +76,9 @@ def prepare(sweep: Sweep, out: Path) -> None:
     """Makes the directory of a sweep, or checks that it holds this one.
 
     Raises:
-        UsageError: it holds another sweep, or anything else.
+        UsageError: it holds another sweep, or anything else, or a link where a run or a file of the sweep belongs.
     """
+    directory.refuse_links(out, [PLAN, RESULTS, JOBS, *(cell.name for cell in sweep.cells)])
     if not (out / PLAN).exists():
         directory.claim(out, "sweep")
         write_toml(out / PLAN, sweep.plan)
