@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,6 +53,19 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             with suppress(OSError):
                 os.unlink(name)
             raise
+
+
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Removes what `write_whole` left of files of these names when it was killed. Nobody may be writing them now.
+
+    Raises:
+        DiskError: one cannot be removed.
+    """
+    ours = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[a-z0-9_]{{8}}")  # as mkstemp names them
+    with disk("tidy", folder):
+        for path in sorted(folder.iterdir()):
+            if ours.fullmatch(path.name) and path.is_file():
+                path.unlink()
 
 
 def write_toml(path: Path, values: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A run that was stopped, killed or damaged and gone on with is the run that it would have been, to the bit."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,11 @@ import pytest
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.host import checkpoints, directory, job
+from marlx.host import checkpoints, directory, files, job, keeper
 from marlx.host.checkpoints import Checkpoints
 from marlx.host.cli import main
 from marlx.host.lanes import Lanes
+from marlx.host.loop import Position
 from marlx.host.metrics import Recorder
 from marlx.host.signals import Interrupted
 from marlx.program import Program
@@ -178,29 +180,57 @@ def test_a_run_goes_on_with_fewer_devices(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_killed_at_any_file(whole: Path, tmp_path: Path) -> None:
-    """SIGKILL at the n-th file that is put in its place, for several n, then again while going on."""
+    """SIGKILL at the n-th file that is put in its place, or the n-th commit of a checkpoint; again while going on."""
     out = tmp_path / "run"
     script = (
         "import os, sys, signal, marlx\n"
-        "from marlx.host import files\n"
-        "left, replace = int(sys.argv[1]), os.replace\n"
-        "def killing(*paths):\n"
-        "    global left\n"
-        "    left -= 1\n"
-        "    if left < 0: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    replace(*paths)\n"
-        "files.os.replace = killing\n"
-        "experiment = marlx.configure('iql', 'matrix_game', *sys.argv[3:])\n"
-        "marlx.train(experiment, 3, out=sys.argv[2], resume=True, progress=False, checkpoint_interval=40)\n"
+        "from marlx.host.checkpoints import UNFINISHED\n"
+        "kind, left = sys.argv[1], int(sys.argv[2])\n"
+        "def killing(put):\n"
+        "    def first(*paths, **options):\n"
+        "        global left\n"
+        "        left -= kind == ('commit' if UNFINISHED in str(paths[0]) else 'file')\n"
+        "        if left < 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        put(*paths, **options)\n"
+        "    return first\n"
+        "os.replace, os.rename = killing(os.replace), killing(os.rename)\n"
+        "experiment = marlx.configure('iql', 'matrix_game', *sys.argv[4:])\n"
+        "marlx.train(experiment, 3, out=sys.argv[3], resume=True, checkpoint_interval=40)\n"
     )
     codes = []
-    for count in (1, 5, 100):
-        command = [sys.executable, "-c", script, str(count), str(out), *SMALL]
+    for kind, count in (("file", 1), ("file", 5), ("commit", 1), ("file", 100)):
+        command = [sys.executable, "-c", script, kind, str(count), str(out), *SMALL]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | _paths())
         codes.append(done.returncode)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    assert codes == [-signal.SIGKILL] * 2 + [0]
+    assert codes == [-signal.SIGKILL] * 3 + [0]
+    assert re.search(r"checkpoint \d+ is unfinished and was passed over", (out / "events.log").read_text())
+    assert "is unfinished and was passed over" in done.stderr  # and on the terminal
+    assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}
     assert_same(whole, out)
+
+
+def test_what_a_kill_leaves_of_our_files_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else: not what another program, or another file of ours, calls alike."""
+    with monkeypatch.context() as patch:
+        for name in ("replace", "unlink"):  # a kill between the two steps of a write
+
+            def killed(*_: Any) -> None:
+                raise OSError("killed")
+
+            patch.setattr(files.os, name, killed)
+        for name in ("run.toml", "metrics.parquet"):
+            with pytest.raises(UsageError):
+                files.write_whole(tmp_path / name, lambda file: file.write(b"half"))
+    assert len(list(tmp_path.iterdir())) == 2
+    others = {".run.toml.abcdefg", ".run.toml.abcdefghi", ".run.toml.ABCDEFGH", ".vim.settings", "run.toml.abcdefgh"}
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / ".run.toml.abcdefgh").touch()
+    files.sweep(tmp_path, ["run.toml", "metrics.parquet"])
+    assert {path.name for path in tmp_path.iterdir()} == others | {"deeper"}
+    assert len(list((tmp_path / "deeper").iterdir())) == 1
 
 
 def _paths() -> dict[str, str]:
@@ -253,17 +283,77 @@ def test_two_processes_on_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
-    keeper = Checkpoints(tmp_path)
+    opened = Checkpoints(tmp_path)
     for number, score in enumerate([0.0, 5.0, 2.0, None, 1.0, 1.0]):
-        keeper.save({"it": number}, {"x": np.full((2, 3), number, np.float32), "no": np.zeros((2, 0))}, score)
-    keeper.close()
+        opened.save({"it": number}, {"x": np.full((2, 3), number, np.float32), "no": np.zeros((2, 0))}, score)
+    opened.close()
     again = Checkpoints(tmp_path)
     found = list(again.newest_first(pytest.fail))
     assert [saved.number for saved in found] == [5, 4, 1]
-    assert (found[2].arrays["x"] == 1).all() and found[2].notes == {"it": 1, "score": 5.0}
+    assert (found[2].arrays["x"] == 1).all() and found[2].notes == {"it": 1, "score": 5.0, "chunk": 0}
     again.save({}, {"x": np.zeros(1)}, 4.0)  # what is best is known to the next process
     again.close()
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["1", "5", "6"]
+
+
+def test_evaluations_of_other_seeds_are_no_rivals(tmp_path: Path) -> None:
+    """The best of the chunk at work stays, though a chunk before it was better; the next process knows it too."""
+    opened = Checkpoints(tmp_path)
+    for chunk, score in ((0, 9.0), (0, 8.0), (4, 1.0), (4, 2.0), (4, None), (4, 1.5)):
+        opened.save({}, {"x": np.zeros(1)}, score, chunk)
+    assert (opened.highest(0), opened.highest(4), opened.highest(8)) == (-np.inf, 2.0, -np.inf)
+    opened.close()
+    again = Checkpoints(tmp_path)
+    assert again.highest(4) == 2.0
+    again.save({}, {"x": np.zeros(1)}, None, 4)
+    again.close()
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["3", "5", "6"]
+
+
+def returns_of(values: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evaluations of a run, or of each of its chunks, are these."""
+    record = job.Fleet.record
+    left: list[float] = []
+
+    def told(self: Any, *arguments: Any) -> Any:
+        left.extend(() if left else values)
+        state, found = record(self, *arguments)
+        return state, {**found, "evaluation_return": np.full_like(found["evaluation_return"], left.pop(0))}
+
+    monkeypatch.setattr(job.Fleet, "record", told)
+
+
+@pytest.mark.parametrize("pause", [0.0, 1e9])
+def test_the_best_evaluation_is_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
+    """By the clock nothing is due in so short a run: what is there beside its end was saved for its evaluation."""
+    returns_of([1.0, 5.0, 2.0, 3.0], monkeypatch)
+    monkeypatch.setattr(keeper, "PAUSE", pause)
+    monkeypatch.setattr(keeper, "SECONDS", 1e9)
+    run(tmp_path / "run", chunk=2, width=1, checkpoint_interval=None)
+    kept = [saved.notes for saved in Checkpoints(tmp_path / "run").newest_first(pytest.fail)]
+    found = [(notes["chunk"], notes["iteration"], notes["score"]) for notes in kept]
+    assert found == ([(2, 80, 3.0), (2, 40, 5.0)] if pause == 0 else [(2, 80, 3.0), (0, 80, 3.0)])
+
+
+def test_when_a_checkpoint_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By steps or by the clock that never runs backwards; and after an evaluation that is better, but not too often."""
+    now = 1000.0
+    monkeypatch.setattr(keeper.time, "monotonic", lambda: now)
+
+    def at(iteration: int, score: float | None = None) -> Position:
+        record = None if score is None else {"evaluation_return": np.full(3, score)}
+        return Position(iteration, 0, None, record)
+
+    by_steps, by_clock = (keeper.Keeper(tmp_path, every, None, pytest.fail) for every in (10, None))
+    assert by_steps.due(at(20), 0) and not by_steps.due(at(25), 0) and not by_clock.due(at(20), 0)
+    monkeypatch.setattr(keeper.time, "time", lambda: 1e12)  # the wall clock jumps: nobody looks at it
+    now += keeper.PAUSE - 1
+    assert not by_clock.due(at(20, 1.0), 0) and not by_steps.due(at(25, 1.0), 0)
+    now += 1
+    assert by_clock.due(at(20, 1.0), 0) and by_steps.due(at(25, 1.0), 0)
+    assert not by_clock.due(at(20, np.nan), 0) and not by_clock.due(at(20), 0)
+    now += keeper.SECONDS - keeper.PAUSE
+    assert by_clock.due(at(20), 0) and not by_steps.due(at(25), 0)
 
 
 def test_without_its_replay_a_run_goes_on_by_fresh_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,9 +387,9 @@ def test_a_checkpoint_holds_the_whole_state_of_every_family(tmp_path: Path, algo
     program, numbers = Program(experiment(algorithm)), experiment(algorithm).numbers()
     keys = jax.random.split(jax.random.key(0), 2)
     state = jax.jit(jax.vmap(program.init, (0, None)))(keys, numbers)
-    keeper = Checkpoints(tmp_path)
-    keeper.save({}, checkpoints.flatten(state))
-    keeper.close()
+    opened = Checkpoints(tmp_path)
+    opened.save({}, checkpoints.flatten(state))
+    opened.close()
     saved = next(Checkpoints(tmp_path).newest_first(pytest.fail))
     again = checkpoints.restore(saved.arrays, jax.eval_shape(lambda: state), np.arange(2))
     assert jax.tree.structure(again) == jax.tree.structure(state)
