@@ -56,7 +56,7 @@ class Run:
         """Metrics as they are stored: seed, env_steps, name, value."""
         from marlx.host import metrics
 
-        return metrics.read(self.path)
+        return metrics.read(self.path, self.lanes)
 
     def metrics(self) -> "pd.DataFrame":
         """One row for each seed and evaluation: seed, env_steps, evaluation_return, and every other metric."""

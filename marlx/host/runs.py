@@ -9,7 +9,7 @@ from marlx_envs.options import UsageError, shown
 
 from marlx.engine.widths import MEASURE
 from marlx.experiment import Experiment
-from marlx.host import backend, directory, seed_ids
+from marlx.host import backend, directory, limits, seed_ids
 from marlx.host.job import Job, Settings
 from marlx.host.lanes import Grid, Lanes
 from marlx.host.results import Run, difference, load_run
@@ -67,6 +67,7 @@ def train(
             record = load_run(existing.path).record
             if record["status"] == "finished":  # by another process, just now
                 return load_run(existing.path)
+            limits.check(existing)
             return Run(existing.path, experiment, Job(existing.path, lanes, base_seed, how, record).run())
     kept = out is not None and directory.locate(out).is_dir()
     path = directory.claim(out, f"{experiment.algorithm_name}-{experiment.environment_name}", resume)

@@ -9,11 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.host import directory, launcher, parameters
+from marlx.host import directory, launcher, metrics, parameters
+from marlx.host.checkpoints import Checkpoints
 from marlx.host.cli import main
 from marlx.host.lanes import MOST_POINTS, Lanes, check_distinct
 from marlx.host.sweep import PLAN, read_sweep
@@ -261,3 +264,51 @@ def test_what_is_no_archive_is_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / directory.PARAMETERS).write_bytes(content)
     with pytest.raises(UsageError, match="parameters.npz is damaged: .+"):
         loaded(tmp_path)
+
+
+def metrics_of(path: Path, rows: int, more: int = 0, name: str = "loss") -> None:
+    """Metrics that take next to nothing on disk."""
+    zeros = np.zeros(rows)
+    columns = {"seed": zeros.astype(np.int64), "env_steps": zeros.astype(np.int64)}
+    columns |= {"name": pa.array([name] * rows).dictionary_encode(), "value": zeros}
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns | {f"x{i}": zeros for i in range(more)}), path, compression="zstd")
+
+
+@pytest.mark.parametrize("rows, more, name", [(1_000_000, 0, "a"), (10, 500, "a"), (10, 0, "a" * 10_000_000)])
+@pytest.mark.parametrize("place", [directory.METRICS, f"{directory.PARTS}/00000000-000000.parquet"])
+def test_metrics_beyond_what_a_run_can_have_are_refused(
+    rows: int, more: int, name: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = interrupted(tmp_path / "run")
+    (path / directory.METRICS).unlink()
+    metrics_of(path / place, rows, more, name)
+    assert (path / place).stat().st_size < 200_000
+    with pytest.raises(UsageError, match=r"parquet is too large for the run: \d"):
+        marlx.load_run(path).metrics()
+    assert resumed(path) == 2
+    one_line(capsys, "parquet is too large for the run")
+
+
+def test_metrics_with_every_name_a_run_can_have_are_read(tmp_path: Path) -> None:
+    """Tables and weights of all joint actions at once."""
+    path = interrupted(tmp_path / "run")
+    (path / directory.METRICS).unlink()
+    lanes = marlx.load_run(path).lanes
+    record = {f"metric_with_a_long_name_{i}": np.zeros(2) for i in range(1000)}
+    for k in range(4):
+        record["env_steps"] = np.full(2, 80 * (k + 1))
+        metrics.Recorder(path).add(0, k, lanes.columns(), record)
+    assert len(marlx.load_run(path).tidy()) == 8000
+
+
+def test_checkpoints_beyond_what_a_run_can_have_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = interrupted(tmp_path / "run")
+    kept = Checkpoints(path)
+    kept.save({"firsts": [0]}, {"a": np.zeros(10_000_000, np.float32)})
+    kept.close()
+    assert sum(file.stat().st_size for file in path.rglob("checkpoints/**/*") if file.is_file()) < 100_000
+    assert resumed(path) == 2
+    one_line(capsys, "checkpoints/0 holds 40,000,000 bytes, more than the run's seeds can have")
