@@ -160,6 +160,11 @@ def plain(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return found
 
 
+def recorded(experiment: Experiment) -> dict[str, Any]:
+    """What experiment.toml says."""
+    return experiment.to_dict() | plain(experiment)
+
+
 def _plain(value: Any, may_be_file: bool) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry, False) for entry in value]
