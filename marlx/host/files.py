@@ -76,6 +76,18 @@ def write_toml(path: Path, values: Mapping[str, Any]) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
+def check_toml(name: str, values: Mapping[str, Any]) -> None:
+    """Raises `UsageError` if a file of that name and content would be larger than `read_toml` reads."""
+    import tomli_w
+
+    size = len(tomli_w.dumps(values).encode())
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"{name} would have {size:,} bytes, and at most {MOST_BYTES:,} are read again; "
+            "give a large array as a file, such as one of numpy.save"
+        )
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as plain data. Raises `UsageError` if it is missing, unreadable, too large or not TOML."""
     try:

@@ -16,7 +16,7 @@ from marlx.host import directory, provenance, seed_ids
 from marlx.host.files import check_space, write_toml
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Array
-from marlx.host.results import FORMAT, plain
+from marlx.host.results import FORMAT, recorded
 
 
 class Ledger:
@@ -60,7 +60,7 @@ class Ledger:
         self.lay_out(fleet)
         experiment = self.lanes.experiment
         if self.new:
-            write_toml(self.path / directory.EXPERIMENT, experiment.to_dict() | plain(experiment))
+            write_toml(self.path / directory.EXPERIMENT, recorded(experiment))
         each = tree_bytes((fleet.shapes.learner.params, fleet.shapes.best)) // fleet.layout.padded
         check_space(self.path, (2 * each + 200 * evaluations) * len(self.lanes))
         self.note(self.name)

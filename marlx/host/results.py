@@ -73,7 +73,7 @@ class Run:
         """Metrics as they are stored: seed, env_steps, name, value."""
         from marlx.host import metrics
 
-        return metrics.read(self.path)
+        return metrics.read(self.path, self.lanes)
 
     def metrics(self) -> "pd.DataFrame":
         """One row for each seed and evaluation: seed, env_steps, evaluation_return, and every other metric."""
@@ -211,6 +211,11 @@ def plain(experiment: Experiment) -> dict[str, dict[str, Any]]:
         values = {name: value for name, value in experiment.section(section).items() if value is not None}
         found[section] = {name: _plain(value, options[name].kind == "data") for name, value in values.items()}
     return found
+
+
+def recorded(experiment: Experiment) -> dict[str, Any]:
+    """What experiment.toml says."""
+    return experiment.to_dict() | plain(experiment)
 
 
 def _plain(value: Any, may_be_file: bool) -> Any:

@@ -16,7 +16,7 @@ from marlx_envs.options import UsageError, check, shown, unknown
 
 from marlx.experiment import SECTIONS, Experiment, configure
 from marlx.host import directory, seed_ids
-from marlx.host.files import read_toml, write_toml, write_whole
+from marlx.host.files import check_toml, read_toml, write_toml, write_whole
 from marlx.host.lanes import Lanes, check_distinct
 from marlx.host.results import Run, difference, load_run
 
@@ -80,6 +80,7 @@ def prepare(sweep: Sweep, out: Path) -> None:
     """
     directory.refuse_links(out, [PLAN, RESULTS, JOBS, *(cell.name for cell in sweep.cells)])
     if not (out / PLAN).exists():
+        check_toml(PLAN, sweep.plan)
         directory.claim(out, "sweep")
         write_toml(out / PLAN, sweep.plan)
     check_place(sweep, out)

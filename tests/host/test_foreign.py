@@ -9,14 +9,18 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.host import directory, launcher, parameters
+from marlx.host import directory, files, launcher, metrics, parameters
+from marlx.host.checkpoints import Checkpoints
 from marlx.host.cli import main
 from marlx.host.lanes import MOST_POINTS, Lanes, check_distinct
-from marlx.host.sweep import PLAN, read_sweep
+from marlx.host.results import difference
+from marlx.host.sweep import PLAN, prepare, read_sweep
 
 from .conftest import SMALL
 from .test_sweep import needs_submitit
@@ -261,3 +265,96 @@ def test_what_is_no_archive_is_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / directory.PARAMETERS).write_bytes(content)
     with pytest.raises(UsageError, match="parameters.npz is damaged: .+"):
         loaded(tmp_path)
+
+
+def metrics_of(path: Path, rows: int, more: int = 0, name: str = "loss") -> None:
+    """Metrics that take next to nothing on disk."""
+    zeros = np.zeros(rows)
+    columns = {"seed": zeros.astype(np.int64), "env_steps": zeros.astype(np.int64)}
+    columns |= {"name": pa.array([name] * rows).dictionary_encode(), "value": zeros}
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns | {f"x{i}": zeros for i in range(more)}), path, compression="zstd")
+
+
+@pytest.mark.parametrize("rows, more, name", [(1_000_000, 0, "a"), (10, 500, "a"), (10, 0, "a" * 10_000_000)])
+@pytest.mark.parametrize("place", [directory.METRICS, f"{directory.PARTS}/00000000-000000.parquet"])
+def test_metrics_beyond_what_a_run_can_have_are_refused(
+    rows: int, more: int, name: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = interrupted(tmp_path / "run")
+    (path / directory.METRICS).unlink()
+    metrics_of(path / place, rows, more, name)
+    assert (path / place).stat().st_size < 200_000
+    with pytest.raises(UsageError, match=r"parquet is too large for the run: \d"):
+        marlx.load_run(path).metrics()
+    assert resumed(path) == 2
+    one_line(capsys, "parquet is too large for the run")
+
+
+def test_metrics_with_every_name_a_run_can_have_are_read(tmp_path: Path) -> None:
+    """Tables and weights of all joint actions at once."""
+    path = interrupted(tmp_path / "run")
+    (path / directory.METRICS).unlink()
+    lanes = marlx.load_run(path).lanes
+    record = {f"metric_with_a_long_name_{i}": np.zeros(2) for i in range(1000)}
+    for k in range(4):
+        record["env_steps"] = np.full(2, 80 * (k + 1))
+        metrics.Recorder(path).add(0, k, lanes.columns(), record)
+    assert len(marlx.load_run(path).tidy()) == 8000
+
+
+def test_checkpoints_beyond_what_a_run_can_have_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = interrupted(tmp_path / "run")
+    kept = Checkpoints(path)
+    kept.save({"firsts": [0]}, {"a": np.zeros(10_000_000, np.float32)})
+    kept.close()
+    assert sum(file.stat().st_size for file in path.rglob("checkpoints/**/*") if file.is_file()) < 100_000
+    assert resumed(path) == 2
+    one_line(capsys, "checkpoints/0 holds 40,000,000 bytes, more than the run's seeds can have")
+
+
+def test_a_large_payoff_file_that_changed_is_another_game(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, path, payoff = tmp_path / "game.npy", tmp_path / "run", np.zeros((400, 400))
+    np.save(file, payoff)
+    game = ["iql", "matrix_game", *SMALL, f"environment.payoff={file}"]
+    experiment = marlx.configure(*game)
+    write_run(path, Lanes(experiment, [0, 1]), status="interrupted")
+    run = marlx.load_run(path)
+    assert difference(run, Lanes(experiment, [0, 1]), 0) is None
+    assert len(run.experiment.environment["payoff_digest"]) == 32
+    assert run.experiment.replace("evaluation.episodes=3").environment == run.experiment.environment
+    payoff[7, 7] = 1
+    np.save(file, payoff)
+    log = path / directory.EVENTS
+    for command in (["train", *game, "--seeds", "2", "--out", str(path), "--resume"], ["evaluate", str(path)]):
+        assert main(command) == 2 and not log.exists()
+        one_line(capsys, "experiment.toml: environment.payoff file")
+    assert marlx.configure(*game).environment["payoff_digest"] != experiment.environment["payoff_digest"]
+    np.save(file, np.zeros((400, 400), np.int8))  # the same numbers in another way
+    assert difference(marlx.load_run(path), Lanes(experiment, [0, 1]), 0) is None
+
+
+def test_a_payoff_that_could_not_be_read_again_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of millions of numbers, with less patience."""
+    monkeypatch.setattr(files, "MOST_BYTES", 100_000)
+    experiment = marlx.configure("iql", "matrix_game", {"environment.payoff": np.zeros((100, 100))})
+    with pytest.raises(UsageError, match=r"experiment.toml would have 1\d\d,\d+ bytes.* give a large array as a file"):
+        marlx.train(experiment, 1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_that_could_not_be_read_again_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own file is small enough; the copy beside the runs, a line for each number, is not."""
+    table = ",".join(["[" + ",".join(["0"] * 100) + "]"] * 100)
+    plan = f"algorithm='iql'\nenvironment='matrix_game'\nseeds=1\n[set]\n'environment.payoff'=[{table}]"
+    (tmp_path / PLAN).write_text(plan)
+    monkeypatch.setattr(files, "MOST_BYTES", 50_000)
+    with pytest.raises(UsageError, match=r"sweep.toml would have \d+,\d+ bytes"):
+        prepare(read_sweep(tmp_path / PLAN), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
