@@ -7,6 +7,7 @@ one that was saved with it. What a kill left behind has no commit and is passed 
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from marlx.host.files import DiskError
 from marlx.host.parameters import place_name
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a folder until it is committed
+PATIENCE = int(threading.TIMEOUT_MAX) // 2  # orbax's own, by a wall clock that may jump by decades in a save
 KEEP = 2  # the latest ones; the best by evaluation stays beside them
 Arrays = dict[str, npt.NDArray[Any]]  # place in the tree -> values [S ..]
 
@@ -48,7 +50,11 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._orbax, self._folder = orbax, directory / CHECKPOINTS
         with _disk("make", self._folder):
-            options = orbax.CheckpointManagerOptions(cleanup_tmp_directories=True, save_root_metadata=False)
+            options = orbax.CheckpointManagerOptions(
+                cleanup_tmp_directories=True,
+                save_root_metadata=False,
+                async_options=orbax.AsyncOptions(timeout_secs=PATIENCE),
+            )
             self._manager = orbax.CheckpointManager(self._folder.absolute(), options=options)
         steps = self._manager.all_steps()
         self._marks = {step: mark for step in steps if (mark := self._mark(step))}
@@ -123,7 +129,7 @@ class Checkpoints:
                     self._marks.pop(number, None)
 
     def _best(self) -> int | None:
-        """Number of the one with the highest score of the newest chunk, of equal ones the last; None if none has one."""
+        """Number of the highest score of the newest chunk, of equal ones the last; None if there is no score."""
         chunk = self._marks[max(self._marks)][0] if self._marks else None
         scored = [(score, step) for step, (where, score) in self._marks.items() if where == chunk and score > -np.inf]
         return max(scored)[1] if scored else None

@@ -1,10 +1,9 @@
 """Positions of a chunk of seeds as checkpoints, and back: when one is due, what it holds, how a run goes on from it.
 
-"Best by evaluation" is said of checkpoints: of those that were made right after an evaluation, the one whose
-interquartile mean over the seeds of the chunk is highest. So that this is no matter of luck, an evaluation that beats all
-checkpoints of its chunk makes one more; but no sooner than PAUSE seconds after the last that has an evaluation, so that
-runs that get better at every evaluation do not spend their time on it. (The parameters of each seed's own highest
-evaluation are kept apart, and exactly: `best/` in parameters.npz.)
+The best is the one with the highest evaluation (interquartile mean over the seeds of a chunk) of those made right after
+an evaluation. So that this is no matter of luck, an evaluation that beats all checkpoints of its chunk makes one more;
+but no sooner than PAUSE seconds after the last of an evaluation, so that a run that gets better each time does not
+spend its time on them. (Each seed's parameters of its own highest evaluation are kept apart, and exactly: `parameters.py`.)
 """
 
 import threading
