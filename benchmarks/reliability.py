@@ -278,7 +278,7 @@ def poison(share: float) -> Rows:
 
 
 def cost(share: float) -> Rows:
-    """Checkpoints each 5% of a run of about a minute (on two cores, at full share), with and without them in turn, replay included."""
+    """Checkpoints each 5% of a run of about a minute on two cores, with and without them in turn, replay included."""
     import marlx
 
     experiment = marlx.configure("qmix", "predator_prey", f"training.total_steps={round(800_000 * share)}",
