@@ -1,5 +1,6 @@
 """The loop: seeds beside each other, chunks of any length, numbers as an axis, one compilation, what must be learnt."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from marlx_envs.matrix_game import MatrixGame
 import marlx
 from marlx.engine.seeds import ROWS, Fleet, choose_layout, spare_split
 from marlx.engine.trainer import plan
+from marlx.host import checkpoints
 from marlx.program import Program
 from marlx.settings import Evaluation, Training
 
@@ -271,3 +273,39 @@ def test_every_method_learns_an_easy_game(algorithm: str) -> None:
 def test_targets_train(target: str) -> None:
     result = jax.jit(marlx.make_train(_small("qmix", "two_step_game", f"algorithm.target={target}")))(jax.random.key(0))
     assert np.isfinite(result.metrics["loss"]).all()
+
+
+class _Counted(Program):
+    """Counts how often each phase is traced."""
+
+    def __init__(self, experiment: marlx.Experiment) -> None:
+        super().__init__(experiment)
+        self.traced: Counter[str] = Counter()
+
+    def init(self, *arguments: Any) -> Any:
+        self.traced["init"] += 1
+        return super().init(*arguments)
+
+    def train(self, *arguments: Any) -> Any:
+        self.traced["train"] += 1
+        return super().train(*arguments)
+
+    def record(self, *arguments: Any) -> Any:
+        self.traced["record"] += 1
+        return super().record(*arguments)
+
+
+def test_a_whole_run_traces_each_phase_once() -> None:
+    """Chunks of any length, other seeds with other numbers in their places, and a state that was saved."""
+    experiment = _small("iql")
+    program, numbers = _Counted(experiment), experiment.numbers()
+    fleet = Fleet(program, numbers, seeds=range(4), width=2)
+    state = fleet.init()
+    for first, count in ((0, 5), (5, 1)):
+        state, _ = fleet.record(first + count, fleet.train(first, count, state))
+    other = fleet.reseated([7, 9, 8], jax.tree.map(np.copy, numbers))
+    state, _ = other.record(5, other.train(0, 5, other.init()))
+    saved = checkpoints.flatten(state)
+    restored = other.pad(checkpoints.restore(saved, other.shapes, np.arange(3)))
+    other.record(6, other.train(5, 1, restored))
+    assert program.traced == {"init": 1, "train": 1, "record": 1}

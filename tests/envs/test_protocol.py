@@ -190,3 +190,25 @@ def test_an_episode_does_not_depend_on_its_neighbours(name):
 def test_unknown_options_are_named(name):
     with pytest.raises(UsageError, match=r"unknown field of \[environment\] 'no_such_option'"):
         make(name, no_such_option=1)
+
+
+LONG = ("jaxmarl", "predator_prey", "smax")  # to run step by step
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in sorted(ENVIRONMENTS)]
+)
+def test_a_step_without_a_compiler_is_the_compiled_one(name):
+    if name == "jaxmarl":
+        pytest.importorskip("jaxmarl")
+    environment = environment_of(name)
+
+    def step(key):
+        state = environment.reset(key)
+        actions = random_actions(environment, key, state, environment.params)
+        after, reward, terminated, truncated, info = environment.step(key, state, actions)
+        return features(environment, after, None), reward, terminated, truncated, info
+
+    compiled = jax.jit(step)(KEY)
+    with jax.disable_jit():
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), step(KEY), compiled)
