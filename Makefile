@@ -9,11 +9,11 @@ WORKERS ?= 2
 
 bin := .venv/bin
 install := $(bin)/python -m pip install --disable-pip-version-check --no-compile -qq -c constraints.txt
-sources := marlx envs tests experiments benchmarks
+sources := marlx envs tests experiments benchmarks docs
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-browser pytest lint types contracts bench notebooks format clean
+.PHONY: help demo test test-slow test-browser pytest lint types contracts bench docs notebooks format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ demo: .venv/.core  ## train many seeds, print a table, draw a picture (about two
 
 bench: .venv/.dev  ## measure throughput, seeds, memory and compile time
 	$(bin)/python -m benchmarks
+
+docs: .venv/.dev  ## build the documentation to build/docs
+	$(bin)/python -m sphinx -W -n --keep-going -q -E docs build/docs
+	@echo "build/docs/index.html"
 
 notebooks: .venv/.dev  ## run the notebooks and write them with what came out
 	$(bin)/python -m experiments.execute_notebooks

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"marlx": ROOT / "marlx", "marlx_envs": ROOT / "envs" / "marlx_envs"}
 HEAVY = "chex distrax flax jax jaxlib jaxmarl matplotlib numpy optax orbax pandas pyarrow scipy tensorflow_probability"
 # Lines; a file past about 300 is two rooms.
-LONGEST = {"marlx": 400, "envs": 400, "tests": 650, "experiments": 400, "benchmarks": 400}
+LONGEST = {"marlx": 400, "envs": 400, "tests": 650, "experiments": 400, "benchmarks": 400, "docs": 400}
 DECLARE = {"Entry": Entry, "Method": Method}
 
 

@@ -79,7 +79,7 @@ def _section(name: str) -> list[str]:
 
 
 def _fields(options: Mapping[str, Option], defaults: Mapping[str, Any]) -> list[str]:
-    rows = [(name, _value(defaults[name]), _kind(option), option.doc) for name, option in options.items()]
+    rows = [(name, value_words(defaults[name]), kind_words(option), option.doc) for name, option in options.items()]
     return [f"  {line}" for line in _aligned(rows)]
 
 
@@ -89,13 +89,14 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
         yield "  ".join([*(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)), last])
 
 
-def _value(value: Any) -> str:
+def value_words(value: Any) -> str:
+    """A value as it is given on a command line."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else shown(value, 40)
 
 
-def _kind(option: Option) -> str:
+def kind_words(option: Option) -> str:
     """The kind of a field and what it accepts."""
     if option.choices:
         return " | ".join(option.choices)
