@@ -276,9 +276,7 @@ class _Wandb(types.ModuleType):
         super().__init__("wandb")
         self.logged: list[dict[str, Any]] = []
         self.finished: list[int] = []
-
-    def Settings(self, **_: Any) -> None:
-        """No settings."""
+        self.Settings = dict
 
     def init(self, config: dict[str, Any], **_: Any) -> "_Wandb":
         """One object is module and run."""
