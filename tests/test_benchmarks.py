@@ -58,7 +58,7 @@ def test_asking_whether_it_can_be_written_changes_nothing(tmp_path: Path) -> Non
 def test_a_table_and_its_record(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     words = [sys.executable, "-m", "benchmarks", "memory", "--quick", "--json", str(target)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
+    environment = {**os.environ, "COLUMNS": "150", "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
     assert "Memory of one seed" in done.stdout and f"written to {target}" in done.stdout.replace("\n", "")
     record = json.loads(target.read_text())
