@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -69,6 +70,19 @@ def seconds(work: Callable[[], Any], repeats: int, warm_up: int = 1) -> float:
         work()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def refusal(path: Path) -> str | None:
+    """Why a file cannot be written, as one line; None if it can. What is there stays as it is."""
+    there = os.path.lexists(path)
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        return f"cannot write {path}: {error.strerror}"
+    if not there:
+        path.unlink()
+    return None
 
 
 def write(path: Path, tables: Sequence[Table]) -> None:

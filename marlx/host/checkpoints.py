@@ -4,12 +4,16 @@ A checkpoint is whole when orbax has committed it, and it is believed only when 
 one that was saved with it. What a kill left behind has no commit and is passed over.
 """
 
+import errno
 import hashlib
 import json
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +51,7 @@ class Checkpoints:
     def __init__(self, directory: Path) -> None:
         from orbax import checkpoint as orbax
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        _silence()
         self._orbax, self._folder = orbax, directory / CHECKPOINTS
         with _disk("make", self._folder):
             options = orbax.CheckpointManagerOptions(
@@ -216,10 +220,28 @@ def _words(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
+@cache
+def _silence() -> None:
+    """Keeps orbax and tensorstore from printing what is raised here again, as the one line of a `DiskError`.
+
+    orbax logs its errors with their tracebacks; a write of tensorstore that fails after another one has ended the event
+    loop reports to a loop that is closed, from a thread of its own, by way of `sys.unraisablehook`.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    show = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = hook
+
+
 @contextmanager
 def _disk(action: str, path: Path) -> Iterator[None]:
     """Turns what orbax raises on a disk that refuses into a `DiskError`."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        raise DiskError(f"cannot {action} {path}: {' '.join(str(error).split())[:160]}") from error
+        words, full = " ".join(str(error).split()), os.strerror(errno.ENOSPC)  # tensorstore says it after long paths
+        raise DiskError(f"cannot {action} {path}: {full if full in words else words[:160]}") from error

@@ -10,6 +10,7 @@ the first ones: with it the directory holds a run. A process at work holds a loc
 """
 
 import datetime
+import errno
 import fcntl
 import itertools
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from marlx_envs.options import UsageError, shown
 
-from marlx.host.files import append_line, disk
+from marlx.host.files import DiskError, append_line, disk
 
 EXPERIMENT = "experiment.toml"
 RECORD = "run.toml"
@@ -38,12 +39,18 @@ _WRITTEN = (EXPERIMENT, RECORD, METRICS, PARTS, PARAMETERS, PARAMETER_PARTS, CHE
 
 
 def locate(out: str | Path) -> Path:
-    """A path from what the user gave. Raises `UsageError` if it cannot be one."""
+    """A path from what the user gave. Raises `UsageError` if it cannot be one, or if the system keeps us out."""
     if not str(out).strip() or "\0" in str(out):
         raise UsageError(f"a run directory needs a name, not {shown(str(out))}")
+    path = Path(out)
     with suppress(RuntimeError):  # no home directory
-        return Path(out).expanduser()
-    return Path(out)
+        path = path.expanduser()
+    try:
+        os.stat(path / EXPERIMENT)
+    except OSError as error:  # what is not there may still be made; a name too long, or a closed folder, may not
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise DiskError(f"cannot use {shown(str(out))}: {error.strerror}") from error
+    return path
 
 
 def holds_run(path: Path) -> bool:
