@@ -21,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name in options.names:
         if name not in NAMES:
             parser.error(f"unknown benchmark {name!r}; valid: {', '.join(NAMES)}")
+    if refused := common.refusal(options.json):
+        sys.stderr.write(f"{parser.prog}: {refused}\n")
+        return 2
     common.prepare()
     tables = []
     for name in options.names or NAMES:

@@ -30,6 +30,9 @@ def main() -> int:
     options = parser.parse_args()
     if not options.script.is_file():
         parser.error(f"there is no file {options.script}")
+    if refused := common.refusal(options.json):
+        sys.stderr.write(f"{parser.prog}: {refused}\n")
+        return 2
     common.prepare()
     import jax
 

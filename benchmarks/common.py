@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +21,8 @@ GAME = (
 )  # fmt: skip
 # The amounts of JaxMARL's QMIX script: 16 environments x 128 steps, then 8 updates of 32 rows; a replay of 5,000 rows.
 BATTLE = (
-    "qmix", "smax", "environment.scenario=2s3z", "training.batch_size=32", "training.updates_per_iteration=8",
-    "training.buffer_size=5000",
+    "qmix", "smax", "environment.scenario=2s3z", "training.num_envs=16", "training.rollout_steps=128",
+    "training.updates_per_iteration=8", "training.batch_size=32", "training.buffer_size=5000",
 )  # fmt: skip
 
 
@@ -69,6 +70,19 @@ def seconds(work: Callable[[], Any], repeats: int, warm_up: int = 1) -> float:
         work()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def refusal(path: Path) -> str | None:
+    """Why a file cannot be written, as one line; None if it can. What is there stays as it is."""
+    there = os.path.lexists(path)
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        return f"cannot write {path}: {error.strerror}"
+    if not there:
+        path.unlink()
+    return None
 
 
 def write(path: Path, tables: Sequence[Table]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import marlx
-from benchmarks.common import Table
+from benchmarks.common import BATTLE, Table
 from marlx.algorithms import ALGORITHMS
 from marlx.engine.seeds import Fleet
 from marlx.engine.widths import rate
@@ -16,7 +16,7 @@ LARGE = [
     ("vdn", "predator_prey"),
     ("qmix", "predator_prey"),
     ("pow_qmix", "predator_prey"),
-    ("qmix", "smax", "environment.scenario=2s3z"),
+    BATTLE,
 ]
 
 

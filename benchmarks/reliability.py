@@ -5,6 +5,7 @@ Each test compares with a run that nobody disturbed, to the bit, and prints what
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,12 @@ WORK = (
     "iql", "matrix_game", "training.total_steps=40_000", "training.num_envs=8", "training.batch_size=8",
     "training.buffer_size=64", "agent.hidden_size=8", "evaluation.interval=4_000", "evaluation.episodes=2",
 )  # fmt: skip
+# The same length with a memory, a mixer and the best parameters of evaluations that move.
+RECURRENT = ("qmix", "two_step_game", "agent.network=gru", *WORK[2:])
 SEEDS = ("--seeds", "7", "--chunk", "4", "--width", "2", "--checkpoint-interval", "2000", "--quiet")
+
+MOST_COST = 0.03  # of the time of a run, for its checkpoints
+Words = tuple[str, ...]
 
 _IN_MID_SAVE = """
 import os, random, signal, sys, threading, time
@@ -56,6 +63,7 @@ for words in json.loads(sys.argv[2]):
     program = Program(experiment)
     for seeds in ([3], range(7), range(64), range(1000)):
         fleet = Fleet(program, experiment.numbers(), seeds)
+        fleet.compile()
         state, record = fleet.record(12, fleet.train(0, 12, fleet.init()))
         leaves = jax.tree.leaves((fleet.cut(state.learner.params), record))
         print(json.dumps([words[:2], len(seeds), {
@@ -81,7 +89,7 @@ def main() -> int:
         for label, count, outcome in TESTS[name](options.share):
             rows.append((label, count, outcome, time.perf_counter() - started))
             print(*rows[-1], flush=True)
-            failed |= bool(re.search(r"[1-9]\d* (seeds )?(differ|neither|crash)", outcome))
+            failed |= bool(re.search(r"FAILED|[1-9]\d* (seeds )?(differ|neither|crash|unreadable)", outcome))
     table = Table("Reliability", ("test", "count", "outcome", "s"), rows)
     table.show()
     write(options.json, [table])
@@ -115,58 +123,77 @@ def company(share: float) -> Rows:
 
 
 def kills(share: float) -> Rows:
-    """SIGKILL at random moments, then resume, against a run that was never killed."""
+    """SIGKILL at random moments and in mid-save, then resume, against a run that was never killed; two methods."""
+    return [row for work in (WORK, RECURRENT) for row in _kills(work, share)]
+
+
+def _kills(work: Words, share: float) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
-        _train(whole, check=True)
+        _train(whole, work, check=True)
         started = time.perf_counter()
-        _train(Path(folder) / "timed", check=True)
+        _train(Path(folder) / "timed", work, check=True)
         life = time.perf_counter() - started
         rows = []
-        for label, wanted, kill in (
-            ("SIGKILL at a random moment", round(80 * share), _killed_after(life)),
-            ("SIGKILL in mid-save", round(20 * share), _killed_in_save),
+        for moment, wanted, kill in (
+            ("at a random moment", round(80 * share), _killed_after(work, life)),
+            ("in mid-save", round(20 * share), _killed_in_save(work)),
         ):
-            killed, ended, different = 0, 0, 0
+            label, killed = f"{work[0]} on {work[1]}, SIGKILL {moment}", 0
+            counts = {"same": 0, "differ": 0, "unreadable": 0}
             while killed < wanted:
-                out = Path(folder) / f"run-{ended}"
-                while kill(out):
-                    killed += 1
+                out, state = Path(folder) / f"run-{sum(counts.values())}", "killed"
+                while state in ("killed", "between saves"):
+                    state = kill(out)
+                    if state == "killed":
+                        killed += 1
+                        _progress(label, killed, wanted, _listed(counts))
                     if killed >= wanted:
-                        _train(out, check=True)
-                        break
-                different += not _same(whole, out)
+                        state = "ended" if _train(out, work).returncode == 0 else "failed"
+                found = _compared(whole, out) if state == "ended" else "unreadable"
+                counts[found if found in counts else "unreadable"] += 1
                 shutil.rmtree(out)
-                ended += 1
-                _progress(label, killed, wanted, f"{different} runs differ")
-            rows.append((label, killed, f"{ended} runs went on to their end, {different} differ"))
+            rows.append((label, killed, f"of {sum(counts.values())} runs that went on to their end {_listed(counts)}"))
         return rows
 
 
-def _killed_after(life: float) -> Callable[[Path], bool]:
-    def killed(out: Path) -> bool:
-        """Whether the process was killed before it ended."""
-        process = subprocess.Popen(_command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def _killed_after(work: Words, life: float) -> Callable[[Path], str]:
+    def killed(out: Path) -> str:
+        """What became of the process: "killed" before it "ended", or "failed"."""
+        process = subprocess.Popen(_command(out, work), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            code = process.wait(timeout=random.uniform(0.3, 1.0) * life)
-            if code:
-                raise RuntimeError(f"{out} ended with {code} of itself")
-            return False
+            return "failed" if process.wait(timeout=random.uniform(0.3, 1.0) * life) else "ended"
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            return True
+            return "killed"
 
     return killed
 
 
-def _killed_in_save(out: Path) -> bool:
-    command = [sys.executable, "-c", _IN_MID_SAVE, *_command(out)[3:]]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
+def _killed_in_save(work: Words) -> Callable[[Path], str]:
+    def killed(out: Path) -> str:
+        """Like the other, or "between saves" where nothing is left that was being written."""
+        command, before = [sys.executable, "-c", _IN_MID_SAVE, *_command(out, work)[3:]], _unfinished(out)
+        code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+        if code != -signal.SIGKILL:
+            return "failed" if code else "ended"
+        return "killed" if _unfinished(out) - before else "between saves"
+
+    return killed
+
+
+def _unfinished(out: Path) -> set[Path]:
+    """What orbax and `write_whole` rename when it is written."""
+    return {path for path in out.rglob("*") if ".orbax-checkpoint-tmp" in path.name or path.name.startswith(".")}
 
 
 def damage(share: float) -> Rows:
-    """Bytes cut and flipped, files missing, in checkpoints and metrics of a run that was stopped."""
+    """Bytes cut and flipped, files missing, in a run that was stopped and in one that is finished."""
     with tempfile.TemporaryDirectory() as folder:
         whole, stopped = Path(folder) / "whole", Path(folder) / "stopped"
         _train(whole, check=True)
@@ -176,24 +203,29 @@ def damage(share: float) -> Rows:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         process.wait()
-        recovered = told = wrong = 0
-        for _ in range(round(200 * share)):
-            out = Path(folder) / "run"
-            shutil.copytree(stopped, out)
-            _damage(out)
-            result = _train(out)
-            if result.returncode == 0:
-                recovered += _same(whole, out)
-                wrong += not _same(whole, out)
-            else:
-                one_line = result.returncode == 2 and result.stderr.count("\n") == 1
-                told, wrong = told + one_line, wrong + (not one_line)
-            shutil.rmtree(out)
-            _progress(
-                "damaged", recovered + told + wrong, round(200 * share), f"{recovered} recovered, {wrong} neither"
+        rows = []
+        for label, source, wanted in (("a stopped run", stopped, 200), ("a finished run", whole, 100)):
+            label, wanted = f"{label} with a damaged file", round(wanted * share)
+            counts = {"same": 0, "told": 0, "neither": 0}
+            for number in range(wanted):
+                out = Path(folder) / "run"
+                shutil.copytree(source, out)
+                done = _damage(out)
+                result = _train(out)
+                found = _compared(whole, out) if result.returncode == 0 else "told"
+                if result.returncode not in (0, 2) or (result.returncode and result.stderr.count("\n") != 1):
+                    found = "neither"
+                if found not in ("same", "told"):
+                    found = "neither"
+                    print(f"neither recovered nor told: {done}; {result.stderr[-300:]}", flush=True)
+                counts[found] += 1
+                shutil.rmtree(out)
+                _progress(label, number + 1, wanted, _listed(counts))
+            outcome = (
+                f"{counts['same']} the same to the bit, {counts['told']} told in one line, {counts['neither']} neither"
             )
-        outcome = f"{recovered} recovered to the bit, {told} told in one line, {wrong} neither"
-        return [("damaged checkpoints and metrics", recovered + told + wrong, outcome)]
+            rows.append((label, sum(counts.values()), outcome))
+        return rows
 
 
 def _progress(label: str, done: int, wanted: int, found: str) -> None:
@@ -202,10 +234,11 @@ def _progress(label: str, done: int, wanted: int, found: str) -> None:
         print(f"{label}: {done} of {wanted}, {found}", flush=True)
 
 
-def _damage(out: Path) -> None:
-    """One random file of a run's checkpoints or metrics is cut, has a bit flipped, or is gone."""
-    files = [p for part in ("checkpoints", "metrics", "parameters") for p in (out / part).rglob("*") if p.is_file()]
-    victim = random.choice(files)
+def _damage(out: Path) -> str:
+    """One random file of a run is cut, has a bit flipped, or is gone; in words. Each part is as likely as another."""
+    parts = [path for path in out.iterdir() if path.is_file() or any(p.is_file() for p in path.rglob("*"))]
+    part = random.choice(parts)
+    victim = part if part.is_file() else random.choice([p for p in part.rglob("*") if p.is_file()])
     content = bytearray(victim.read_bytes())
     kind = random.choice(("cut", "flip", "missing"))
     place = random.randrange(max(len(content), 1))
@@ -216,31 +249,36 @@ def _damage(out: Path) -> None:
     else:
         content[place] ^= 1 << random.randrange(8)
         victim.write_bytes(content)
+    return f"{victim.relative_to(out)}, {kind} at {place}"
 
 
 def poison(share: float) -> Rows:
     """One seed of 64 with a learning rate that is too large: the other 63 against a run without it."""
     import jax
-    import numpy as np
 
     import marlx
 
-    rates = [1e-3 * (1 + i / 64) for i in range(64)]
+    name, poisoned, rates = "training.learning_rate", 17, [1e-3 * (1 + i / 64) for i in range(64)]
     with tempfile.TemporaryDirectory() as folder:
         runs = []
-        for name, rate in (("bad", 1e38), ("good", rates[17])):
-            grid = {"training.learning_rate": [*rates[:17], rate, *rates[18:]]}
-            runs.append(marlx.train(marlx.configure(*WORK), 1, Path(folder) / name, grid=grid, progress=False))
-        unchanged = np.ones(64, bool)
-        for a, b in zip(*(jax.tree.leaves(run.params) for run in runs), strict=True):
-            unchanged &= (a == b).reshape(64, -1).all(1)
-        dead = [entry["training.learning_rate"] for entry in runs[0].record["dead"]]
-        different = 63 - int(unchanged.sum())
-        return [("a poisoned seed among 64", 1, f"dead: {dead}; of the other 63, {different} differ")]
+        for label, rate in (("bad", 1e38), ("good", rates[poisoned])):
+            grid = {name: [*rates[:poisoned], rate, *rates[poisoned + 1 :]]}
+            runs.append(marlx.train(marlx.configure(*WORK), 1, Path(folder) / label, grid=grid, progress=False))
+        tables = [dict(list(run.metrics().groupby(name))) for run in runs]
+        trees = [jax.tree.leaves((run.params, run.best_params)) for run in runs]
+        different = 0
+        for i, rate in enumerate(rates):
+            if i != poisoned:
+                a, b = (table[rate].reset_index(drop=True) for table in tables)
+                same = a.equals(b) and all(x[i].tobytes() == y[i].tobytes() for x, y in zip(*trees, strict=True))
+                different += not same
+        dead = [[entry[name] for entry in run.record["dead"]] for run in runs]
+        verdict = "" if dead == [[1e38], []] else ", FAILED: not the poisoned one alone"
+        return [("a poisoned seed among 64", 1, f"dead: {dead[0]}{verdict}; of the other 63, {different} differ")]
 
 
 def cost(share: float) -> Rows:
-    """Checkpoints each 5% of a run of two minutes, with and without them in turn, replay included."""
+    """Checkpoints each 5% of a run of about a minute on two cores, with and without them in turn, replay included."""
     import marlx
 
     experiment = marlx.configure("qmix", "predator_prey", f"training.total_steps={round(800_000 * share)}",
@@ -256,13 +294,24 @@ def cost(share: float) -> Rows:
                 )
                 times[label].append(run.record["train_seconds"])
     plain, saving = (sorted(times[label])[1] for label in times)
-    return [
-        ("cost of 20 checkpoints in a run", 3, f"{plain:.1f} s without, {saving:.1f} s with: {saving / plain - 1:+.1%}")
-    ]
+    more = saving / plain - 1
+    verdict = f", FAILED: more than {MOST_COST:.0%}" if more > MOST_COST else ""
+    return [("cost of 20 checkpoints in a run", 3, f"{plain:.1f} s without, {saving:.1f} s with: {more:+.1%}{verdict}")]
 
 
 def configurations(share: float) -> Rows:
     """Random configurations: how many train for two iterations, are refused in one line, or do anything else."""
+    wanted, workers = round(1000 * share), len(os.sched_getaffinity(0))
+    each = [wanted * (i + 1) // workers - wanted * i // workers for i in range(workers)]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(_attempts, each))
+    counts = {word: sum(of[word] for of in found) for word in found[0]}
+    outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return [("random configurations", sum(counts.values()), outcome)]
+
+
+def _attempts(wanted: int) -> dict[str, int]:
+    """What became of so many random configurations, in a process of their own."""
     import jax
     from hypothesis import given, settings
 
@@ -271,12 +320,13 @@ def configurations(share: float) -> Rows:
     from tests.test_fuzz import trains as attempt
 
     counts = {"train": 0, "are refused in one line": 0, "crash": 0}
-
     quiet: Any = {**QUIET, "derandomize": False}
 
-    @settings(max_examples=round(1000 * share), **quiet)
+    @settings(max_examples=wanted, **quiet)
     @given(cases())
     def one(case: Any) -> None:
+        if sum(counts.values()) == wanted:
+            return
         try:
             counts["train" if attempt(case) else "are refused in one line"] += 1
         except Exception as error:
@@ -284,37 +334,44 @@ def configurations(share: float) -> Rows:
             print("crash:", case, repr(error)[:300], flush=True)
         if sum(counts.values()) % 20 == 0:
             jax.clear_caches()
-            print(counts, flush=True)
+            print(os.getpid(), counts, flush=True)
 
     one()
-    outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return [("random configurations", sum(counts.values()), outcome)]
+    return counts
 
 
-def _command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "marlx", "train", *WORK, *SEEDS, "--out", str(out), "--resume"]
+def _command(out: Path, work: Words = WORK) -> list[str]:
+    return [sys.executable, "-m", "marlx", "train", *work, *SEEDS, "--out", str(out), "--resume"]
 
 
-def _train(out: Path, check: bool = False) -> subprocess.CompletedProcess[str]:
+def _train(out: Path, work: Words = WORK, check: bool = False) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"JAX_LOG_COMPILES": "0"}
-    return subprocess.run(_command(out), capture_output=True, text=True, check=check, env=environment)
+    return subprocess.run(_command(out, work), capture_output=True, text=True, check=check, env=environment)
 
 
-def _same(one: Path, other: Path) -> bool:
-    """Whether metrics and parameters of two runs are equal to the bit."""
-    import numpy as np
-    import pandas as pd
+def _compared(one: Path, other: Path) -> str:
+    """Metrics and parameters of a run against another's: "same" to the bit or "differ".
+
+    "told" where a `UsageError` of one line says that the other is damaged; "unreadable" where it ends otherwise.
+    """
+    import jax
+    from marlx_envs.options import UsageError
 
     import marlx
 
-    tables = [marlx.load_run(path).metrics() for path in (one, other)]
-    with np.load(one / "parameters.npz") as a, np.load(other / "parameters.npz") as b:
-        same = a.files == b.files and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a.files)
-    try:
-        pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
-    except AssertionError:
-        return False
-    return same
+    tables, trees = [], []
+    for path in (one, other):
+        try:
+            run = marlx.load_run(path)
+            tables.append(run.metrics())
+            trees.append(jax.tree.leaves((run.params, run.best_params)))
+        except UsageError as error:
+            return "unreadable" if "\n" in str(error) else "told"
+        except Exception as error:
+            print(f"unreadable: {error!r}"[:300], flush=True)
+            return "unreadable"
+    same = tables[0].equals(tables[1]) and len(trees[0]) == len(trees[1])
+    return "same" if same and all(a.tobytes() == b.tobytes() for a, b in zip(*trees, strict=True)) else "differ"
 
 
 TESTS: dict[str, Callable[[float], Any]] = {

@@ -1,4 +1,6 @@
-"""Environment steps per second: environments alone, training with one and with several seeds, and where time goes."""
+"""Environment steps per second: environments alone, training with one and with several seeds and by the number
+of environments, and where time goes.
+"""
 
 from functools import partial
 from typing import Any
@@ -14,6 +16,8 @@ from marlx.engine.seeds import ROWS, Fleet
 from marlx.exploration import uniform_available
 from marlx.program import Program
 
+ENVIRONMENTS = (1, 8, 32, 128)  # of one seed
+
 
 def run(*, quick: bool) -> list[Table]:
     """All tables."""
@@ -21,6 +25,7 @@ def run(*, quick: bool) -> list[Table]:
     return [
         _environments(repeats, 50 if quick else 400),
         _training(repeats, quick),
+        _by_environments(repeats, quick),
         _breakdown(repeats),
     ]
 
@@ -95,6 +100,25 @@ def _training(repeats: int, quick: bool) -> Table:
             )
     columns = ("work", "seeds", "devices x maps x width", "steps/s", "updates/s", "compile s")
     return Table("Training, all seeds together", columns, rows)
+
+
+def _by_environments(repeats: int, quick: bool) -> Table:
+    """One seed that plays in more and more environments for each update: steps cost less, updates come more rarely."""
+    rows: list[tuple[str | float | int, ...]] = []
+    for label, arguments, iterations in [
+        ("QMIX, 3x3 game", GAME, 200 if quick else 2000),
+        ("QMIX, predator-prey", REFERENCE, 1 if quick else 4),
+    ]:
+        for count in ENVIRONMENTS:
+            experiment = marlx.configure(*arguments, f"training.num_envs={count}")
+            program = Program(experiment)
+            fleet = Fleet(program, experiment.numbers(), range(1))
+            fleet.compile()
+            per_second = rate(fleet, program, iterations, repeats)
+            updates = experiment.training["updates_per_iteration"] / program.plan.steps_per_iteration
+            rows.append((label, count, per_second, per_second * updates))
+    columns = ("work", "environments", "steps/s", "updates/s")
+    return Table("Training by the number of environments, one seed", columns, rows)
 
 
 def rate(fleet: Fleet, program: Program, iterations: int, repeats: int) -> float:

@@ -33,6 +33,7 @@ class Spec:
     limit_is_terminal: bool  # True: the last step is `terminated`; False: it is `truncated` and bootstraps
     return_max: float | None  # best undiscounted return of an episode with the default params, where known
     return_min: float | None = None
+    uniform_actions: bool = False  # True: all agents always have the same actions available; False: they may differ
     optimum_known: bool = False  # `is_optimal` tells
     can_be_won: bool = False  # `info["won"]` at an episode's last step tells whether the team has won
     metrics: tuple[str, ...] = ()  # keys of `info` worth a mean over episodes (its value at the last step)

@@ -1,5 +1,6 @@
 """Payoff games: one joint decision, or the same (or another) one repeated, with any payoff tensor for 2 to N agents."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from marlx_envs.discovery import Entry
-from marlx_envs.options import Option, UsageError, check, data, flag, size
+from marlx_envs.options import Option, UsageError, check, data, flag, shown, size, text
 from marlx_envs.payoff_input import numbers, read_payoff
 from marlx_envs.payoffs import MAX_ENTRIES, PAYOFFS, Payoff, options_taken
 from marlx_envs.tables import Tables
@@ -35,7 +36,7 @@ RULE_OPTIONS = ("n_agents", "n_actions", "w", "needed", "win", "lose", "diagonal
 
 @dataclass(frozen=True)
 class MatrixGame(TabularEnvironment):
-    """A payoff tensor as a game of `repeats` steps; the episode then terminates.
+    """A payoff tensor as a game of `repeats` steps; the episode then terminates, or is truncated on request.
 
     Observation and global state are [1.0] in a one-step game, else the one-hot step. Agents with fewer actions than
     others have the rest unavailable; such an action counts as the agent's last one.
@@ -47,6 +48,7 @@ class MatrixGame(TabularEnvironment):
     payoff: Any = data("resq79", "a payoff by name, nested lists, or a .csv, .npy or .json file")
     repeats: int = size(1, "steps of an episode", high=1000)
     per_step: bool = flag(False, "the first axis of the payoff is the step of the episode; it then sets `repeats`")
+    limit_is_terminal: bool = flag(True, "the last step terminates the episode; otherwise it is truncated")
     must_stay_optimal: bool = flag(False, "the episode ends at the first joint action that is not the best of its step")
     n_agents: int = size(2, "agents of son_n, resq_n, climb_n and k_of_n", low=2, high=24)
     n_actions: int = size(3, "actions of son_n, resq_n, k_of_n and coord_n", low=2, high=3000)
@@ -56,6 +58,7 @@ class MatrixGame(TabularEnvironment):
     lose: Any = data(-2.0, "payoff of k_of_n with too few agents on action 0")
     diagonal: Any = data((11.0, 7.0, 5.0), "payoffs of climb_n when all agents pick the same action, one per action")
     miss: Any = data(-30.0, "payoff of climb_n when they do not")
+    payoff_digest: str = text("", "what a large payoff file must hold; recorded with a run, so that no other is read")
 
     def __post_init__(self) -> None:
         for name in ("w", "win", "lose", "miss"):  # numbers, but static: what varies between seeds is the whole payoff
@@ -70,12 +73,16 @@ class MatrixGame(TabularEnvironment):
 
     @classmethod
     def self_contained(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """With the numbers of a payoff file in place of its name, up to 100,000 of them; a larger file stays a name."""
+        """With the numbers of a payoff file in place of its name, up to 100,000 of them.
+
+        A larger file stays a name, beside the digest of its numbers.
+        """
         payoff = options["payoff"]
         if isinstance(payoff, str | Path) and payoff not in PAYOFFS:
             payoff = read_payoff(payoff)
             if payoff.size <= RECORDED_ENTRIES:
                 return {**options, "payoff": payoff.tolist()}
+            return {**options, "payoff_digest": options["payoff_digest"] or _digest(payoff)}
         return dict(options)
 
     @classmethod
@@ -89,7 +96,7 @@ class MatrixGame(TabularEnvironment):
         payoffs, counts = _padded(self._payoffs)  # [1 or K, A ... A]
         steps = payoffs.shape[0] if self.per_step else self.repeats
         ones = (1,) * (payoffs.ndim - 1)
-        terminal = (np.arange(steps) == steps - 1).reshape(steps, *ones)
+        terminal = (self.limit_is_terminal & (np.arange(steps) == steps - 1)).reshape(steps, *ones)
         if self.must_stay_optimal:
             _refuse_large(steps * payoffs[0].size)
             best = payoffs.max(axis=tuple(range(1, payoffs.ndim)), keepdims=True)
@@ -103,6 +110,7 @@ class MatrixGame(TabularEnvironment):
             observations=features[:, None],
             states=features,
             episode_limit=steps,
+            limit_is_terminal=self.limit_is_terminal,
             available=None if available.all() else np.repeat(available[None], steps, axis=0),
         )
 
@@ -118,6 +126,12 @@ class MatrixGame(TabularEnvironment):
                 raise UsageError(f"environment.{name} has no effect on this payoff; it is an option of {users}")
         options = {name: getattr(self, name) for name in taken}
         tensor = PAYOFFS[self.payoff](**options) if named else read_payoff(self.payoff)
+        if self.payoff_digest not in ("", _digest(tensor)):
+            file = f" file {str(self.payoff)!r}" if isinstance(self.payoff, str | Path) else ""
+            raise UsageError(
+                f"environment.payoff{file} is not what it was: the digest of its numbers is {_digest(tensor)}, "
+                f"and environment.payoff_digest is {shown(self.payoff_digest)}"
+            )
         if not self.per_step:
             return tensor[None]
         if tensor.ndim < 3:
@@ -141,6 +155,13 @@ def _refuse_large(entries: int) -> None:
             f"environment.payoff needs a table of {entries} entries, at most {MAX_ENTRIES} are allowed; "
             "choose fewer agents, actions or steps"
         )
+
+
+def _digest(payoff: Payoff) -> str:
+    """A fingerprint of the numbers and their shape."""
+    found = hashlib.blake2b(f"{payoff.shape}".encode(), digest_size=16)
+    found.update(np.ascontiguousarray(payoff, "<f4").tobytes())
+    return found.hexdigest()
 
 
 def _frozen(value: Any) -> Any:

@@ -120,6 +120,7 @@ class RiskReward(Environment):
             return_max=float(largest),
             return_min=float(worst),
             optimum_known=True,
+            uniform_actions=True,
             metrics=("normalised_return",),
         )
 

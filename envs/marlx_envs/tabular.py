@@ -50,6 +50,7 @@ class TabularEnvironment(Environment):
             episode_limit=tables.episode_limit,
             limit_is_terminal=tables.limit_is_terminal,
             optimum_known=tables.episode_limit == 1,
+            uniform_actions=tables.available is None or bool((tables.available == tables.available[:, :1]).all()),
             return_max=optimal_value(tables) if solvable else None,
             return_min=_worst_value(tables) if solvable else None,
         )

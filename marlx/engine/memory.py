@@ -10,7 +10,7 @@ import jax
 
 PROCESSES = "MARLX_PROCESSES"  # environment variable: processes of one run on this host
 SHARE = 0.6  # of the free memory that a chunk may take
-COPIES = 2.2  # of its state: what goes into a phase and what comes out of it, and what it needs meanwhile
+COPIES = 2.2  # of its state that a chunk may come to: phases work in place, the rest is for what they need meanwhile
 
 
 def chunk_size(init: Callable[..., Any], numbers: Any, seeds: int, width: int) -> int:

@@ -90,7 +90,12 @@ def choose_width(rows: int, seeds: int) -> int:
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
         return cpu_width(rows)
-    return int(min(2 ** math.ceil(math.log2(-(-seeds // len(devices)))), WIDEST))
+    return accelerator_width(-(-seeds // len(devices)))
+
+
+def accelerator_width(seeds: int) -> int:
+    """Seeds to vmap on an accelerator that has so many: all of them."""
+    return int(min(2 ** math.ceil(math.log2(seeds)), WIDEST))
 
 
 def cpu_width(rows: int) -> int:
@@ -171,7 +176,7 @@ class Fleet:
         Args:
             shared: leading arguments that have no seed axis.
             in_place: each group's states are written where they were read; a map would write all of them anew. False:
-                for a phase that makes other things of its state.
+                for `init`, which makes something else of its keys.
         """
         seed, everywhere = PartitionSpec("seed"), PartitionSpec()
         maps, width = self.layout.maps, self.layout.width

@@ -4,11 +4,16 @@ A checkpoint is whole when orbax has committed it, and it is believed only when 
 one that was saved with it. What a kill left behind has no commit and is passed over.
 """
 
+import errno
 import hashlib
 import json
 import logging
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +27,8 @@ from marlx.host.directory import CHECKPOINTS
 from marlx.host.files import DiskError
 from marlx.host.parameters import place_name
 
+UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a folder until it is committed
+PATIENCE = int(threading.TIMEOUT_MAX) // 2  # orbax's own, by a wall clock that may jump by decades in a save
 KEEP = 2  # the latest ones; the best by evaluation stays beside them
 Arrays = dict[str, npt.NDArray[Any]]  # place in the tree -> values [S ..]
 
@@ -35,19 +42,26 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run directory. Saving copies what it is given and goes on in the background."""
+    """The checkpoints of one run directory. Saving copies what it is given and goes on in the background.
+
+    The latest two stay, and the best of the chunk of seeds that the latest is of: evaluations of other seeds say
+    nothing about these.
+    """
 
     def __init__(self, directory: Path) -> None:
         from orbax import checkpoint as orbax
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        _silence()
         self._orbax, self._folder = orbax, directory / CHECKPOINTS
         with _disk("make", self._folder):
-            options = orbax.CheckpointManagerOptions(cleanup_tmp_directories=True, save_root_metadata=False)
+            options = orbax.CheckpointManagerOptions(
+                cleanup_tmp_directories=True,
+                save_root_metadata=False,
+                async_options=orbax.AsyncOptions(timeout_secs=PATIENCE),
+            )
             self._manager = orbax.CheckpointManager(self._folder.absolute(), options=options)
         steps = self._manager.all_steps()
-        scores = {step: self._score(step) for step in steps}
-        self._scores = {step: score for step, score in scores.items() if score is not None and np.isfinite(score)}
+        self._marks = {step: mark for step in steps if (mark := self._mark(step))}
         self._next = max(steps, default=-1) + 1
 
     @property
@@ -55,25 +69,29 @@ class Checkpoints:
         """Number of the last one; -1 if there was none."""
         return self._next - 1
 
-    def save(self, notes: Mapping[str, Any], arrays: Arrays, score: float | None = None) -> None:
+    def highest(self, chunk: int) -> float:
+        """The best score of a chunk's checkpoints; -inf if none has one."""
+        return max((score for where, score in self._marks.values() if where == chunk), default=-np.inf)
+
+    def save(self, notes: Mapping[str, Any], arrays: Arrays, score: float | None = None, chunk: int = 0) -> None:
         """Begins to save; waits first for the one before.
 
         Args:
-            score: of the latest evaluation; the highest is kept.
+            score: the evaluation of these very arrays, if there was one; the chunk's highest is kept.
+            chunk: of seeds, by its first lane.
 
         Raises:
             DiskError: this one, or the one before, could not be written.
         """
         self.wait()
         kept = {name: array for name, array in arrays.items() if array.size}
-        notes = {**notes, "score": score}
+        notes = {**notes, "score": score, "chunk": chunk}
         content = {"notes": notes, "names": list(kept), "digest": digest(notes, kept)}
         with _disk("save in", self._folder):
             args = self._orbax.args
             together = args.Composite(state=args.PyTreeSave(kept), position=args.JsonSave(content))
             self._manager.save(self._next, args=together, force=True)
-        if score is not None and np.isfinite(score):
-            self._scores[self._next] = score
+        self._marks[self._next] = _marked(notes)
         self._next += 1
 
     def wait(self) -> None:
@@ -81,11 +99,11 @@ class Checkpoints:
         with _disk("save in", self._folder):
             self._manager.wait_until_finished()
             steps = sorted(self._manager.all_steps())
-            best = max(self._scores, key=lambda step: (self._scores[step], step), default=None)
+            best = self._best()
             for step in steps[:-KEEP]:
                 if step != best:
                     self._manager.delete(step)
-                    self._scores.pop(step, None)
+                    self._marks.pop(step, None)
 
     def close(self) -> None:
         """Waits, and lets go of the threads. Raises `DiskError`."""
@@ -112,12 +130,18 @@ class Checkpoints:
             for number in self._manager.all_steps():
                 if number > after:
                     self._manager.delete(number)
-                    self._scores.pop(number, None)
+                    self._marks.pop(number, None)
 
-    def _score(self, number: int) -> float | None:
-        """The evaluation that a checkpoint was saved with; None if it had none or cannot be read."""
+    def _best(self) -> int | None:
+        """Number of the highest score of the newest chunk, of equal ones the last; None if there is no score."""
+        chunk = self._marks[max(self._marks)][0] if self._marks else None
+        scored = [(score, step) for step, (where, score) in self._marks.items() if where == chunk and score > -np.inf]
+        return max(scored)[1] if scored else None
+
+    def _mark(self, number: int) -> tuple[int, float] | None:
+        """Chunk and score of a checkpoint; None if it cannot be read."""
         try:
-            return self._content(number)["notes"]["score"]
+            return _marked(self._content(number)["notes"])
         except Exception:  # whatever orbax makes of broken files; `newest_first` tells
             return None
 
@@ -134,6 +158,12 @@ class Checkpoints:
         if content["digest"] != digest(content["notes"], arrays):
             raise ValueError("its content is not what was saved")
         return Saved(number, content["notes"], arrays)
+
+
+def unfinished(directory: Path) -> list[str]:
+    """Names of the checkpoints that a kill left without a commit; opening `Checkpoints` removes them."""
+    with _disk("read", directory / CHECKPOINTS):
+        return sorted(path.name.partition(".")[0] for path in (directory / CHECKPOINTS).glob(f"*{UNFINISHED}*"))
 
 
 def digest(notes: Mapping[str, Any], arrays: Arrays) -> str:
@@ -176,6 +206,12 @@ def restore(arrays: Arrays, shapes: Any, rows: Any) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
+def _marked(notes: Mapping[str, Any]) -> tuple[int, float]:
+    """Chunk and score as notes have them; -inf for no score, or none that is a number."""
+    score = notes["score"]
+    return notes["chunk"], score if score is not None and np.isfinite(score) else -np.inf
+
+
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -184,10 +220,28 @@ def _words(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
+@cache
+def _silence() -> None:
+    """Keeps orbax and tensorstore from printing what is raised here again, as the one line of a `DiskError`.
+
+    orbax logs its errors with their tracebacks; a write of tensorstore that fails after another one has ended the event
+    loop reports to a loop that is closed, from a thread of its own, by way of `sys.unraisablehook`.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    show = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = hook
+
+
 @contextmanager
 def _disk(action: str, path: Path) -> Iterator[None]:
     """Turns what orbax raises on a disk that refuses into a `DiskError`."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        raise DiskError(f"cannot {action} {path}: {' '.join(str(error).split())[:160]}") from error
+        words, full = " ".join(str(error).split()), os.strerror(errno.ENOSPC)  # tensorstore says it after long paths
+        raise DiskError(f"cannot {action} {path}: {full if full in words else words[:160]}") from error

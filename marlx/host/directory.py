@@ -10,18 +10,20 @@ the first ones: with it the directory holds a run. A process at work holds a loc
 """
 
 import datetime
+import errno
 import fcntl
 import itertools
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from marlx_envs.options import UsageError, shown
 
-from marlx.host.files import append_line, disk
+from marlx.host.files import DiskError, append_line, disk
 
 EXPERIMENT = "experiment.toml"
 RECORD = "run.toml"
@@ -31,15 +33,24 @@ PARAMETERS = "parameters.npz"
 PARAMETER_PARTS = "parameters"
 CHECKPOINTS = "checkpoints"
 EVENTS = "events.log"
+EXPORTED = "exported"
+TRACKED = ("wandb", "tensorboard")
+_WRITTEN = (EXPERIMENT, RECORD, METRICS, PARTS, PARAMETERS, PARAMETER_PARTS, CHECKPOINTS, EVENTS, *TRACKED)
 
 
 def locate(out: str | Path) -> Path:
-    """A path from what the user gave. Raises `UsageError` if it cannot be one."""
+    """A path from what the user gave. Raises `UsageError` if it cannot be one, or if the system keeps us out."""
     if not str(out).strip() or "\0" in str(out):
         raise UsageError(f"a run directory needs a name, not {shown(str(out))}")
+    path = Path(out)
     with suppress(RuntimeError):  # no home directory
-        return Path(out).expanduser()
-    return Path(out)
+        path = path.expanduser()
+    try:
+        os.stat(path / EXPERIMENT)
+    except OSError as error:  # what is not there may still be made; a name too long, or a closed folder, may not
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise DiskError(f"cannot use {shown(str(out))}: {error.strerror}") from error
+    return path
 
 
 def holds_run(path: Path) -> bool:
@@ -73,14 +84,22 @@ def claim(out: str | Path | None, name: str, resume: bool = False) -> Path:
     return path
 
 
+def refuse_links(path: Path, names: Iterable[str]) -> None:
+    """Raises `UsageError` if one of the names in a directory is a link: what goes there would be written elsewhere."""
+    for name in names:
+        if os.path.islink(path / name):
+            raise UsageError(f"{path / name} is a link; what a run writes or removes must lie in its own directory")
+
+
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Inside, no other process is at work in a run directory; the system lets go of it if this process dies.
 
     Raises:
-        UsageError: another one is.
+        UsageError: another one is, or something in it is a link to another place.
         DiskError: the directory cannot be written to.
     """
+    _refuse_links_of_a_run(path)
     with disk("write", path / EVENTS):
         file = (path / EVENTS).open("a")
     with file:
@@ -114,7 +133,7 @@ def release(path: Path, keep: bool) -> None:
     with suppress(OSError):
         for name in (EXPERIMENT, RECORD, EVENTS):
             (path / name).unlink(missing_ok=True)
-        for name in (PARTS, PARAMETER_PARTS, CHECKPOINTS, "wandb", "tensorboard"):
+        for name in (PARTS, PARAMETER_PARTS, CHECKPOINTS, *TRACKED):
             shutil.rmtree(path / name, ignore_errors=True)
         if not keep:
             path.rmdir()
@@ -124,6 +143,15 @@ def note(path: Path, line: str) -> None:
     """Adds a line with the time to a run's events.log. Raises `DiskError`."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     append_line(path / EVENTS, f"{now} {line}")
+
+
+def _refuse_links_of_a_run(path: Path) -> None:
+    """The directory itself may be a link, unless it is a share's: that one came with the directory of all shares."""
+    if re.fullmatch(r"part-\d+-of-\d+", path.name):
+        refuse_links(path.parent, [path.name])
+    refuse_links(path, _WRITTEN)
+    for folder, folders, files in os.walk(path / CHECKPOINTS):  # orbax removes what it finds there
+        refuse_links(Path(folder), [*folders, *files])
 
 
 def _is_leftover(name: str) -> bool:

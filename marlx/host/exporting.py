@@ -27,7 +27,8 @@ def export(run_path: str, out: str | Path | None) -> Path:
         out: a new or empty folder; None takes `exported` in the run's.
 
     Raises:
-        UsageError: no run, one whose agents do not act by utilities of their own alone (MRVF), or a folder in use.
+        UsageError: no run, one whose agents do not act by utilities of their own alone (MRVF), or a folder in use;
+            `exported` is a link.
     """
     run = load_run(run_path)
     if run.record.get("grid"):
@@ -36,7 +37,9 @@ def export(run_path: str, out: str | Path | None) -> Path:
     if not arrays:
         name = run.experiment.algorithm_name
         raise UsageError(f"{run.path}: agents of {name} act by rounds with a joint value; there is no form to export")
-    folder = directory.locate(out) if out is not None else run.path / "exported"
+    if out is None:
+        directory.refuse_links(run.path, [directory.EXPORTED])
+    folder = directory.locate(out) if out is not None else run.path / directory.EXPORTED
     with disk("make the folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

@@ -1,10 +1,11 @@
 """Files that are written whole or not at all; what the disk refuses becomes an error of one line."""
 
 import os
+import re
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +13,12 @@ from typing import Any, BinaryIO
 from marlx_envs.options import UsageError
 
 MOST_BYTES = 20_000_000  # of a TOML file: a payoff of a million numbers fits
+MOST_PARTS = 32  # of a dotted key; tomllib takes quadratic time for one
+_STRINGS = re.compile(  # and comments; what does not end takes the rest of its line, and tomllib says so
+    r"""\"{3}(?:[^"\\]++|\\[\s\S]|"{1,2}(?!"))*+"{3,5}|'{3}(?:[^']++|'{1,2}(?!'))*+'{3,5}"""
+    r"""|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+'|["'\#].*+"""
+)
+_LONG_KEY = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){%d}" % MOST_PARTS)
 
 
 class DiskError(UsageError):
@@ -48,12 +55,37 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             raise
 
 
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Removes what `write_whole` left of files of these names when it was killed. Nobody may be writing them now.
+
+    Raises:
+        DiskError: one cannot be removed.
+    """
+    ours = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[a-z0-9_]{{8}}")  # as mkstemp names them
+    with disk("tidy", folder):
+        for path in sorted(folder.iterdir()):
+            if ours.fullmatch(path.name) and path.is_file():
+                path.unlink()
+
+
 def write_toml(path: Path, values: Mapping[str, Any]) -> None:
     """Plain data as TOML, whole or not at all. Raises `DiskError`."""
     import tomli_w
 
     text = tomli_w.dumps(values)
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def check_toml(name: str, values: Mapping[str, Any]) -> None:
+    """Raises `UsageError` if a file of that name and content would be larger than `read_toml` reads."""
+    import tomli_w
+
+    size = len(tomli_w.dumps(values).encode())
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"{name} would have {size:,} bytes, and at most {MOST_BYTES:,} are read again; "
+            "give a large array as a file, such as one of numpy.save"
+        )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -63,7 +95,10 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise UsageError(f"{path} is too large for a file of settings; at most {MOST_BYTES:,} bytes")
-        return tomllib.loads(content.decode())
+        text = content.decode()
+        if _LONG_KEY.search(_STRINGS.sub("s", text)):  # outside strings only keys have more than one dot
+            raise UsageError(f"{path} has a key of more than {MOST_PARTS} parts")
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise

@@ -21,7 +21,7 @@ from marlx.engine.memory import chunk_size, free_memory, is_exhaustion
 from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
 from marlx.host import backend, directory, parameters
 from marlx.host.checkpoints import Saved
-from marlx.host.files import DiskError
+from marlx.host.files import DiskError, sweep
 from marlx.host.keeper import Keeper
 from marlx.host.lanes import Lanes
 from marlx.host.ledger import Ledger
@@ -96,6 +96,7 @@ class Job:
             Interrupted, DiskError, UsageError: what there is was written.
         """
         try:
+            sweep(self.path, (directory.EXPERIMENT, directory.RECORD, directory.METRICS, directory.PARAMETERS))
             with StopRequest() as self.stop:
                 if not self.ledger.new and (self.path / directory.METRICS).exists():
                     return self._end()  # it was stopped while it wrote the files of the end
@@ -272,7 +273,7 @@ class Job:
                 self.report.update(first, count, self._steps(position.iteration), self.env_steps)
                 if position.iteration == self.plan.iterations or self.stop.number is not None:
                     break
-                if self.keeper.due(position.iteration):
+                if self.keeper.due(position, first):
                     self._save(position)
             kept = (position.state.learner.params, *(position.state.best or ()))
             parameters.save_part(self.path, first, *self.fleet.cut(kept))

@@ -4,7 +4,7 @@ Lane i is seed i % S of point i // S; points are in the order of the grid's prod
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -97,9 +97,24 @@ class Lanes:
 
 
 def check_distinct(name: str, values: Sequence[Any]) -> None:
-    """Raises `UsageError` if an axis has a value twice: two points could not be told apart."""
-    if any(value in values[:place] for place, value in enumerate(values)):
+    """Raises `UsageError` if an axis is too long or has a value twice: two points could not be told apart."""
+    if len(values) > MOST_POINTS:
+        raise UsageError(f"{name} has {len(values):,} values; at most {MOST_POINTS:,}")
+    try:
+        distinct = len({_key(value) for value in values})
+    except RecursionError:
+        raise UsageError(f"a value of {name} is nested too deeply") from None
+    if distinct < len(values):
         raise UsageError(f"{name} has a value twice: {shown(values)}")
+
+
+def _key(value: Any) -> Any:
+    """What can be in a set, equal for equal values: 1 and 1.0, not (1,) and [1]."""
+    if isinstance(value, list | tuple):
+        return (type(value), *map(_key, value))
+    if isinstance(value, Mapping):
+        return (dict, frozenset((name, _key(x)) for name, x in value.items()))
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 @dataclass(frozen=True)

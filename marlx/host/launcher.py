@@ -6,6 +6,7 @@ A job that is preempted or runs out of time is queued again by submitit and goes
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,12 @@ from typing import Any
 from marlx_envs.options import UsageError, unknown
 
 from marlx.host.extras import check_installed
-from marlx.host.files import read_toml, write_toml
+from marlx.host.files import disk, read_toml, write_toml
 from marlx.host.signals import Interrupted
-from marlx.host.sweep import PLAN, Cell, read_sweep
+from marlx.host.sweep import JOBS, PLAN, Cell, read_sweep
 
 LAUNCHERS = ("local", "slurm")
-FOLDER, QUEUE = "jobs", "queue.toml"
+QUEUE = "queue.toml"
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,17 @@ def submit(
         UsageError: no queue there, or a parameter it does not know.
     """
     submitit = _submitit()
+    place = out.absolute() / JOBS
+    with disk("make the directory", place):
+        place.mkdir(exist_ok=True)
+        folder = tempfile.mkdtemp(dir=place)  # submitit unpickles what it finds, so nothing may lie there before
     with _refusals():
-        executor = submitit.AutoExecutor(folder=str(out.absolute() / FOLDER), cluster=launcher)
+        executor = submitit.AutoExecutor(folder=folder, cluster=launcher)
         executor.update_parameters(name=f"marlx-{out.name}", **{"timeout_min": 60, **resources})
         with executor.batch():
             jobs = [executor.submit(CellJob(str(out.absolute()), cell.name, dict(settings))) for cell in cells]
     mine = {cell.name: (launcher, str(job.job_id)) for cell, job in zip(cells, jobs, strict=True)}
-    write_toml(out / FOLDER / QUEUE, {name: list(entry) for name, entry in (_queue(out) | mine).items()})
+    write_toml(out / JOBS / QUEUE, {name: list(entry) for name, entry in (_queue(out) | mine).items()})
     return jobs
 
 
@@ -126,9 +131,13 @@ def _submitit() -> Any:
 
 def _queue(out: Path) -> dict[str, tuple[str, str]]:
     """Cell -> launcher and number of its latest job."""
-    path = out / FOLDER / QUEUE
+    path = out / JOBS / QUEUE
     found = read_toml(path) if path.is_file() else {}
-    return {name: (str(entry[0]), str(entry[1])) for name, entry in found.items() if len(entry) == 2}
+    return {
+        name: (str(entry[0]), str(entry[1]))
+        for name, entry in found.items()
+        if isinstance(entry, list) and len(entry) == 2
+    }
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from marlx.host import directory, provenance, seed_ids
 from marlx.host.files import check_space, write_toml
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Array
-from marlx.host.results import FORMAT, plain
+from marlx.host.results import FORMAT, recorded
 
 
 class Ledger:
@@ -60,7 +60,7 @@ class Ledger:
         self.lay_out(fleet)
         experiment = self.lanes.experiment
         if self.new:
-            write_toml(self.path / directory.EXPERIMENT, experiment.to_dict() | plain(experiment))
+            write_toml(self.path / directory.EXPERIMENT, recorded(experiment))
         each = tree_bytes((fleet.shapes.learner.params, fleet.shapes.best)) // fleet.layout.padded
         check_space(self.path, (2 * each + 200 * evaluations) * len(self.lanes))
         self.note(self.name)
@@ -90,7 +90,7 @@ class Ledger:
             "train_seconds": round(seconds, 3),
             "env_steps": env_steps,  # over all seeds
             "steps_per_second": round(env_steps / max(seconds, 1e-9), 1),
-            "result": {} if self.lanes.grid else _result(last),
+            "result": {} if self.lanes.grid else result(last),
         }
         self.write()
         self.note(f"{status}, {env_steps:,} environment steps of all seeds together")
@@ -104,7 +104,7 @@ class Ledger:
         directory.note(self.path, line)
 
 
-def _result(last: Mapping[str, Array]) -> dict[str, Any]:
+def result(last: Mapping[str, Array]) -> dict[str, Any]:
     """The last evaluation over seeds: interquartile mean and 95% interval of each return and rate."""
     found = {}
     for name, values in last.items():

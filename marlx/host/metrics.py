@@ -7,6 +7,7 @@ While `metrics.parquet` exists it is whole, and parts beside it are leftovers of
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from marlx_envs.options import UsageError
 
 from marlx.host.directory import METRICS, PARTS
 from marlx.host.files import disk, write_whole
+from marlx.host.lanes import Lanes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,8 @@ _FORMAT: dict[str, Any] = {
     "write_page_checksum": True,
 }
 _ROWS = 2**20  # of one group of rows
+_MOST_NAMES = 2000  # of metrics; there are hundreds where every joint action has some
+_MOST_BYTES = 100  # of one row in memory
 
 
 class Recorder:
@@ -132,9 +136,18 @@ class Recorder:
         return self._parts / f"{first:08d}-{index:06d}.parquet"
 
 
-def read(directory: Path) -> "pd.DataFrame":
-    """The tidy table of a run, finished or not; `name` is categorical. Raises `UsageError` on a damaged file."""
+def read(directory: Path, lanes: Lanes | None = None) -> "pd.DataFrame":
+    """The tidy table of a run, finished or not; `name` is categorical.
+
+    Args:
+        lanes: of the run; no more is read than they can have.
+
+    Raises:
+        UsageError: a file is damaged or too large.
+    """
     merged = directory / METRICS
+    if lanes:
+        check_sizes(directory, lanes)
     for last_try in (False, True):
         try:
             tables = [_read(path) for path in ([merged] if merged.exists() else _parts(directory / PARTS))]
@@ -143,6 +156,25 @@ def read(directory: Path) -> "pd.DataFrame":
             if last_try or not merged.exists():
                 raise
     return _joined(tables).to_pandas()
+
+
+def check_sizes(directory: Path, lanes: Lanes) -> None:
+    """Raises `UsageError` if the files together have more rows, or one more columns, than a run of these lanes."""
+    training, evaluation = lanes.experiment.training, lanes.experiment.evaluation
+    evaluations = 1 + training["total_steps"] // (evaluation["interval"] or training["total_steps"])
+    most, columns = len(lanes) * evaluations * _MOST_NAMES, len(SCHEMA) + len(lanes.grid)
+    for paths in ([directory / METRICS], _parts(directory / PARTS)):
+        rows = size = 0
+        for path in paths:
+            with suppress(OSError, pa.ArrowException):  # a damaged file is told of where it is read
+                found = pq.read_metadata(path)
+                rows += found.num_rows
+                size += sum(found.row_group(i).total_byte_size for i in range(found.num_row_groups))
+                if rows > most or size > most * _MOST_BYTES or found.num_columns > columns:
+                    raise UsageError(
+                        f"{path} is too large for the run: {rows:,} rows of {found.num_columns} columns, {size:,} "
+                        f"bytes; at most {most:,} rows of {columns} columns"
+                    )
 
 
 def wide(tidy: "pd.DataFrame") -> "pd.DataFrame":

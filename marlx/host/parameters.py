@@ -2,6 +2,8 @@
 a part for each chunk of seeds. Beside the final ones lie, under `best/`, those of each seed's highest evaluation.
 """
 
+import math
+import os
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from marlx.host.files import disk, write_whole
 from marlx.types import Params
 
 BEST, SCORE = "best/", "best/score"
+_SPARE = 1000  # bytes for what an archive has beside the numbers of one array
 
 _Arrays = dict[str, npt.NDArray[Any]]
 _Scores = npt.NDArray[np.floating[Any]]
@@ -87,7 +90,8 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
     parts = [directory / PARAMETERS] if (directory / PARAMETERS).is_file() else _parts(directory)
     if not parts:
         raise UsageError(f"{directory} holds no parameters: the run has not ended")
-    arrays = _joined(parts)
+    most = 2 * lanes * sum(_SPARE + x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)) + lanes * 8
+    arrays = _joined(parts, most + _SPARE)
     scores = arrays.get(SCORE, np.zeros(0))
     if best and not np.isfinite(scores).any():
         raise UsageError(f"{directory} holds no best parameters: no evaluation compared them while it trained")
@@ -108,8 +112,8 @@ def _named(params: Params) -> _Arrays:
     return {place_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
-def _joined(parts: Sequence[Path]) -> _Arrays:
-    archives = [_read(path) for path in parts]
+def _joined(parts: Sequence[Path], most: float = math.inf) -> _Arrays:
+    archives = [_read(path, most) for path in parts]
     if len(archives) == 1:
         return archives[0]
     return {name: np.concatenate([archive[name] for archive in archives]) for name in archives[0]}
@@ -119,12 +123,32 @@ def _parts(directory: Path) -> list[Path]:
     return sorted((directory / PARAMETER_PARTS).glob("[0-9]*.npz"))
 
 
-def _read(path: Path) -> _Arrays:
+def _read(path: Path, most: float = math.inf) -> _Arrays:
+    """The arrays of a file, which may hold at most so many bytes. Raises `UsageError`."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise UsageError(f"{path} is damaged: {str(error)[:120]}") from error
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            # nothing in a file of ours is compressed, so that its arrays are never larger than the file
+            if sum(entry.file_size for entry in entries) > min(most, os.fstat(file.fileno()).st_size):
+                raise ValueError("its arrays are larger than they can be")
+            return {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in entries}
+    except Exception as error:  # zipfile, zlib and numpy's parser of headers raise many kinds
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{path} is damaged: {words[:120]}") from error
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """One array, if it is as large as its header says: of one that is read in part no checksum is compared."""
+    layout = np.lib.format
+    with archive.open(entry) as file:
+        read_header = (
+            layout.read_array_header_1_0 if layout.read_magic(file) == (1, 0) else layout.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(file)
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
+            raise ValueError(f"{entry.filename} has another size than its header says")
+        file.seek(0)
+        return layout.read_array(file, allow_pickle=False)
 
 
 def _part(directory: Path, first: int) -> Path:

@@ -1,7 +1,9 @@
 """A run on disk: `load_run(path)` -> Run, with its experiment, metrics, parameters and further evaluations."""
 
 import difflib
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,21 @@ FORMAT = 3  # 1: runs without lanes and checkpoints; 2: without the best paramet
 MOST_SHOWN = 4  # differences
 PARAMETERS = ("final", "best")
 ABSOLUTE = 10  # times the episodes of an evaluation, in the absolute metric
+STATES = ("running", "finished", "interrupted")
+
+# What is computed with of run.toml: a type or types; [kind], a list of them; {str: kind}, a table of them.
+_WHOLE, _NUMBER = int, (int, float)
+_NEEDED = {"seeds": str, "status": str, "base_seed": _WHOLE, "dead": [{str: (int, float, str)}]}
+_TIMES = ("train_seconds", "compile_seconds", "device_seconds", "checkpoint_seconds", "steps_per_second")
+_KINDS: dict[str, Any] = _NEEDED | {
+    "grid": {str: [_NUMBER]},
+    "layout": {str: _WHOLE},
+    "versions": {str: str},
+    "result": {str: {str: _NUMBER}},
+    "env_steps": _WHOLE,
+    **dict.fromkeys(_TIMES, _NUMBER),
+}
+_RESULT = {"iqm", "low", "high", "seeds", "left_out"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,7 @@ class Run:
         """Metrics as they are stored: seed, env_steps, name, value."""
         from marlx.host import metrics
 
-        return metrics.read(self.path)
+        return metrics.read(self.path, self.lanes)
 
     def metrics(self) -> "pd.DataFrame":
         """One row for each seed and evaluation: seed, env_steps, evaluation_return, and every other metric."""
@@ -117,16 +134,52 @@ def load_run(path: str | Path) -> Run:
         raise UsageError(
             f"{path} has format {shown(record.get('format'))}; this version of marlx reads format {FORMAT}"
         )
-    for name, kind in (("seeds", str), ("status", str), ("base_seed", int)):
-        if not isinstance(record.get(name), kind):
-            raise UsageError(f"{path / directory.RECORD} is damaged: it has no {name}")
-    if not isinstance(record.get("grid", {}), dict):
-        raise UsageError(f"{path / directory.RECORD} is damaged: its grid is no table")
+    wrong = _wrong(record)
+    if wrong:
+        raise UsageError(f"{path / directory.RECORD} is damaged: {wrong}")
     try:
         experiment = from_dict(read_toml(path / directory.EXPERIMENT))
     except UsageError as error:
         raise UsageError(f"{path / directory.EXPERIMENT}: {error}") from error
-    return Run(path, experiment, record)
+    run = Run(path, experiment, record)
+    try:
+        seed_ids.check_base_seed(record["base_seed"])
+        assert run.lanes  # seeds and grid
+    except UsageError as error:
+        raise UsageError(f"{path / directory.RECORD}: {error}") from error
+    return run
+
+
+def _wrong(record: Mapping[str, Any]) -> str | None:
+    """What cannot be so in a run.toml, in words."""
+    missing = [name for name in _NEEDED if name not in record]
+    if missing:
+        return f"it has no {missing[0]}"
+    for name, kind in _KINDS.items():
+        if name in record and not _fits(record[name], kind):
+            return f"{name} is {shown(record[name])}"
+    death = {"seed": _WHOLE, "env_steps": _WHOLE, "cause": str, **dict.fromkeys(record.get("grid", {}), _NUMBER)}
+    layout, results = record.get("layout", {}), record.get("result", {})
+    wrong = [
+        *[("status", word) for word in [record["status"]] if word not in STATES],
+        *[(f"layout.{name}", x) for name, x in layout.items() if not 1 <= x <= seed_ids.MOST],
+        *[(name, record[name]) for name in _TIMES if not 0 <= record.get(name, 0.0) < math.inf],
+        *[(f"result.{name}", of) for name, of in results.items() if set(of) != _RESULT],
+        *[("a dead seed", of) for of in record["dead"] if not _has(of, death)],
+    ]
+    return next((f"{name} is {shown(value)}" for name, value in wrong), None)
+
+
+def _has(table: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
+    return set(table) == set(kinds) and all(_fits(table[name], kind) for name, kind in kinds.items())
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_fits(entry, kind[0]) for entry in value)
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_fits(entry, kind[str]) for entry in value.values())
+    return isinstance(value, kind) and not isinstance(value, bool)  # to Python True is a whole number
 
 
 def difference(run: Run, lanes: Lanes, base_seed: int) -> str | None:
@@ -158,6 +211,11 @@ def plain(experiment: Experiment) -> dict[str, dict[str, Any]]:
         values = {name: value for name, value in experiment.section(section).items() if value is not None}
         found[section] = {name: _plain(value, options[name].kind == "data") for name, value in values.items()}
     return found
+
+
+def recorded(experiment: Experiment) -> dict[str, Any]:
+    """What experiment.toml says."""
+    return experiment.to_dict() | plain(experiment)
 
 
 def _plain(value: Any, may_be_file: bool) -> Any:

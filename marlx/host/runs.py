@@ -9,10 +9,11 @@ from marlx_envs.options import UsageError, shown
 
 from marlx.engine.widths import MEASURE
 from marlx.experiment import Experiment
-from marlx.host import backend, directory, seed_ids
+from marlx.host import backend, directory, limits, seed_ids
+from marlx.host.files import check_toml
 from marlx.host.job import Job, Settings
 from marlx.host.lanes import Grid, Lanes
-from marlx.host.results import Run, difference, load_run
+from marlx.host.results import Run, difference, load_run, recorded
 from marlx.host.tracking import check_mode, check_tensorboard
 
 
@@ -60,6 +61,8 @@ def train(
             raise UsageError(f"{existing.path} holds another run: {other}")
         if existing.finished:
             return existing
+    else:
+        check_toml(directory.EXPERIMENT, recorded(experiment))
     shared = how.split_rows or (existing is not None and existing.record.get("layout", {}).get("split", 1) > 1)
     backend.prepare(backend.cores() if shared else len(lanes), cache)
     if existing:
@@ -67,6 +70,7 @@ def train(
             record = load_run(existing.path).record
             if record["status"] == "finished":  # by another process, just now
                 return load_run(existing.path)
+            limits.check(existing)
             return Run(existing.path, experiment, Job(existing.path, lanes, base_seed, how, record).run())
     kept = out is not None and directory.locate(out).is_dir()
     path = directory.claim(out, f"{experiment.algorithm_name}-{experiment.environment_name}", resume)

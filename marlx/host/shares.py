@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from marlx_envs.options import UsageError, shown
 
 from marlx.engine.memory import PROCESSES
 from marlx.host import directory, results, seed_ids
+from marlx.host.ledger import result
+from marlx.host.metrics import Recorder
 from marlx.host.results import Run
 from marlx.host.signals import SIGNALS
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+DEVICES = Path("/dev")
+PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")  # of JAX, for its GPUs
 _ASK = """
 import json, sys
 import jax
@@ -85,25 +91,25 @@ def distributed(address: str | None) -> tuple[int, int]:
 def run_here(count: int, arguments: Sequence[str]) -> int:
     """Starts `count` processes of `marlx train` on this host, each with a share; the worst of their exit codes.
 
+    The first shows its progress, all of them their errors. Signals are passed on, also that the terminal is gone; a
+    process killed in a way that it cannot notice leaves them at work.
+
     Args:
         arguments: of `marlx train`, without --processes.
-
-    Raises:
-        UsageError: more processes than devices.
     """
-    variable, devices = devices_here(count)
     started: list[subprocess.Popen[bytes]] = []
-    for index in range(count):
-        environment = os.environ | {PROCESSES: str(count)} | ({variable: devices[index]} if devices else {})
-        command = [sys.executable, "-m", "marlx", "train", *arguments, "--share", f"{index}/{count}"]
-        started.append(subprocess.Popen(command, env=environment))
 
     def forward(number: int, _: Any) -> None:
         for process in started:
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    before = {number: signal.signal(number, forward) for number in SIGNALS}
+    before = {number: signal.signal(number, forward) for number in (*SIGNALS, signal.SIGHUP)}
     try:
+        for index, own in enumerate(environments(count)):
+            command = [sys.executable, "-m", "marlx", "train", *arguments, "--share", f"{index}/{count}"]
+            shown_to = subprocess.DEVNULL if index else None
+            # A group of its own: a terminal sends Ctrl-C to its whole group, and the second one would stop it at once.
+            started.append(subprocess.Popen(command, env=os.environ | own, stdout=shown_to, process_group=0))
         codes = [process.wait() for process in started]
     finally:
         for number, handler in before.items():
@@ -111,45 +117,68 @@ def run_here(count: int, arguments: Sequence[str]) -> int:
     return max((code if code >= 0 else 128 - code) for code in codes)
 
 
-def devices_here(count: int) -> tuple[str, list[str]]:
-    """The environment variable that shows a process its device, and its value for each of `count` processes.
+def is_one_of_several() -> bool:
+    """Whether this process was started by `run_here`."""
+    return PROCESSES in os.environ
 
-    Empty where there is no more than one accelerator: processes then share the machine's cores and memory.
 
-    Raises:
-        UsageError: there are several accelerators, but fewer than processes.
+def environments(count: int) -> list[dict[str, str]]:
+    """Environment variables of each of `count` processes: its GPU, and how many share this host.
+
+    Where there are fewer GPUs than processes some share one and its memory; without any they share cores and memory.
     """
-    found = accelerators()
-    if len(found) <= 1:
-        return VISIBLE, []
-    if len(found) < count:
-        raise UsageError(f"--processes must be at most the number of devices, {len(found)}, not {count}")
-    return VISIBLE, found[:count]
+    devices = accelerators()
+    found: list[dict[str, str]] = [{PROCESSES: str(count)} for _ in range(count)]
+    for index, own in enumerate(found if devices else ()):
+        # Named, so that a GPU that does not start is an error: JAX would go on with the CPU.
+        own |= {VISIBLE: devices[index % len(devices)], "JAX_PLATFORMS": "cuda,cpu"}
+        if count > len(devices):
+            own["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.75 / -(-count // len(devices)):.2f}"
+    return found
 
 
 def accelerators() -> list[str]:
-    """The GPUs of this host that are meant for us, as `CUDA_VISIBLE_DEVICES` names them; JAX is not asked."""
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
+    """The GPUs that JAX would take here, as `CUDA_VISIBLE_DEVICES` names them; JAX is not asked, it would take them."""
+    platforms = os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME") or "cuda"
+    there = sorted(re.sub(r"\D", "", path.name) for path in DEVICES.glob("nvidia[0-9]*"))
+    if platforms.split(",")[0] not in ("cuda", "gpu") or not there or not any(map(find_spec, PLUGINS)):
         return []
     mine = os.environ.get(VISIBLE)
-    if mine is not None:
-        return [word for word in mine.split(",") if word.strip()]
-    return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+    return there if mine is None else [word for word in mine.split(",") if word.strip()]
 
 
 def usual_count(out: str | Path | None, seeds: int) -> int:
-    """How many processes train a run of this host where nobody says: one for each device, so that none shares fate.
+    """How many processes train a run of this host where nobody says: one for each GPU, so that none shares fate.
 
-    What was begun goes on with as many as it had. A run without a directory of its own has one process.
+    What was begun goes on with as many as it had. Without `out` there is no directory to share: one process.
+
+    Raises:
+        UsageError: parts of different numbers of processes.
     """
-    if out is None:
+    if out is None or directory.holds_run(directory.locate(out)):
         return 1
-    place = directory.locate(out)
-    parts = [re.fullmatch(r"part-\d+-of-(\d+)", path.name) for path in place.glob("part-*")]
-    if directory.holds_run(place):
-        return 1
-    return next((int(match[1]) for match in parts if match), min(max(len(accelerators()), 1), seeds))
+    counts = {count for _, _, count in _parts(directory.locate(out))}
+    if len(counts) > 1:
+        raise UsageError(f"{out} holds parts of runs of {' and '.join(map(str, sorted(counts)))} processes")
+    return counts.pop() if counts else min(max(len(accelerators()), 1), seeds)
+
+
+def _parts(place: Path) -> list[tuple[int, Path, int]]:
+    """Parts of a run in a directory: number, path and how many there should be, in order."""
+    with suppress(OSError):  # whoever reads or writes there next says what is wrong
+        matches = [re.fullmatch(r"part-(\d{1,6})-of-(\d{1,6})", name) for name in os.listdir(place)]
+        found = [(int(match[1]), place / match[0], int(match[2])) for match in matches if match]
+        return sorted(each for each in found if directory.holds_run(each[1]))
+    return []
+
+
+def _result(parts: Sequence[Run]) -> dict[str, Any]:
+    """The last evaluation over the seeds of all parts, of the metrics that all of them have."""
+    import numpy as np
+
+    last = [Recorder(run.path).last() for run in parts]
+    names = [name for name in last[0] if all(name in of for of in last)]
+    return result({name: np.concatenate([of[name] for of in last]) for name in names})
 
 
 @dataclass(frozen=True)
@@ -196,14 +225,11 @@ def load_run(path: str | Path) -> Run:
         UsageError: there is none, a part is missing, or the parts are not of one run.
     """
     place = directory.locate(path)
-    matches = [
-        re.fullmatch(r"part-(\d{1,6})-of-(\d{1,6})", file.parent.name) for file in place.glob("*/experiment.toml")
-    ]
-    found = sorted((int(match[1]), place / match[0] / "experiment.toml", int(match[2])) for match in matches if match)
+    found = _parts(place)
     if directory.holds_run(place) or not found:
         return results.load_run(path)
-    parts = [results.load_run(file.parent) for _, file, _ in found]
-    names, count = [file.parent.name for _, file, _ in found], found[0][2]
+    parts = [results.load_run(path) for _, path, _ in found]
+    names, count = [path.name for _, path, _ in found], found[0][2]
     missing = {part(place, index, count).name for index in range(count)} ^ set(names)
     if missing:
         raise UsageError(f"{place} holds parts of a run, but not as they should be: {', '.join(sorted(missing))}")
@@ -219,6 +245,6 @@ def load_run(path: str | Path) -> Run:
         "train_seconds": max(run.record.get("train_seconds", 0.0) for run in parts),
         "steps_per_second": sum(run.record.get("steps_per_second", 0.0) for run in parts),
         "dead": [entry for run in parts for entry in run.record.get("dead", [])],
-        "result": {},
+        "result": {} if first.record.get("grid") else _result(parts),
     }
     return Joined(place, first.experiment, record, tuple(parts))

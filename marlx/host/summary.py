@@ -1,6 +1,6 @@
 """The short tables at the end of `marlx train` and `marlx evaluate`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis.statistics import interval
+from marlx.host import directory
 from marlx.host.progress import duration, quantity
 from marlx.host.results import Run
 
 _OVER_SEEDS = ", IQM [95% interval]"
+_MOST_DEAD = 10  # seeds that are listed
 
 
 def show_run(run: Run) -> None:
@@ -24,9 +26,10 @@ def show_run(run: Run) -> None:
             name == "training_return" and len(record["result"]) == 1
         ):
             _row(table, f"{name.replace('_', ' ')}{_OVER_SEEDS}", _interval(**found))
-    compile_time = f" + {duration(record['compile_seconds'])} to compile"
-    _row(table, "time", duration(record["train_seconds"]) + compile_time)
-    _row(table, "environment steps/s", quantity(record["steps_per_second"]))
+    train, compiling = (duration(record.get(f"{name}_seconds", 0.0)) for name in ("train", "compile"))
+    _row(table, "time", f"{train} + {compiling} to compile")
+    _row(table, "environment steps/s", quantity(record.get("steps_per_second", 0.0)))
+    _dead(table, record.get("dead", []))
     _row(table, "results", str(run.path))
     _print(f"{run.experiment.algorithm_name} on {run.experiment.environment_name}, {len(run.seeds)} seeds", table)
 
@@ -41,6 +44,16 @@ def show_evaluation(run: Run, metrics: Mapping[str, Any], episodes: int, paramet
             _row(table, "  lowest, highest seed", f"{np.nanmin(metrics[name]):.4g}, {np.nanmax(metrics[name]):.4g}")
     which = "" if parameters == "final" else f", {parameters} parameters"
     _print(f"{run.path}: {episodes} greedy episodes of each of {len(run.seeds)} seeds{which}", table)
+
+
+def _dead(table: Table, dead: Sequence[Mapping[str, Any]]) -> None:
+    """A row for each seed that stopped learning: where it was, when, and by what."""
+    for entry in dead[:_MOST_DEAD]:
+        place = {name: value for name, value in entry.items() if name not in ("env_steps", "cause")}
+        where = ", ".join(f"{name} {value:g}" for name, value in place.items())
+        _row(table, f"dead {where}", f"{entry['cause']} not finite at {entry['env_steps']:,} steps")
+    if len(dead) > _MOST_DEAD:
+        _row(table, "", f"and {len(dead) - _MOST_DEAD} more dead seeds, all in {directory.RECORD}")
 
 
 def _interval(iqm: float, low: float, high: float, seeds: int, left_out: int) -> str:

@@ -16,14 +16,14 @@ from marlx_envs.options import UsageError, check, shown, unknown
 
 from marlx.experiment import SECTIONS, Experiment, configure
 from marlx.host import directory, seed_ids
-from marlx.host.files import read_toml, write_toml, write_whole
+from marlx.host.files import check_toml, read_toml, write_toml, write_whole
 from marlx.host.lanes import Lanes, check_distinct
 from marlx.host.results import Run, difference, load_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLAN, RESULTS = "sweep.toml", "results.parquet"
+PLAN, RESULTS, JOBS = "sweep.toml", "results.parquet", "jobs"
 FIELDS = ("title", "algorithm", "environment", "seeds", "base_seed", "set", "axes", "variants")
 MOST_CELLS = 10_000
 
@@ -76,9 +76,11 @@ def prepare(sweep: Sweep, out: Path) -> None:
     """Makes the directory of a sweep, or checks that it holds this one.
 
     Raises:
-        UsageError: it holds another sweep, or anything else.
+        UsageError: it holds another sweep, or anything else, or a link where a run or a file of the sweep belongs.
     """
+    directory.refuse_links(out, [PLAN, RESULTS, JOBS, *(cell.name for cell in sweep.cells)])
     if not (out / PLAN).exists():
+        check_toml(PLAN, sweep.plan)
         directory.claim(out, "sweep")
         write_toml(out / PLAN, sweep.plan)
     check_place(sweep, out)

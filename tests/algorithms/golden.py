@@ -1,5 +1,5 @@
-"""What two updates of every method gave when that was last meant to change; `python -m tests.algorithms.golden` writes
-it anew.
+"""What two updates of every method, and the first two iterations of a run, gave when that was last meant to change;
+`python -m tests.algorithms.golden` writes them anew.
 
 A changed number shows a changed behaviour. Write the file anew only with a change that is meant, and say so.
 """
@@ -15,11 +15,18 @@ import numpy as np
 
 import marlx
 from marlx.agents import AgentOptions
+from marlx.engine.seeds import UNOPTIMISED
+from marlx.program import Program
 from marlx.settings import Training
 from marlx.types import Batch, Progress
 from tests.algorithms.learning import SPEC, batch
 
 FILE = Path(__file__).with_name("golden.json")
+RUNS = Path(__file__).with_name("golden_runs.json")
+SMALL = (
+    "training.total_steps=400", "training.num_envs=4", "training.batch_size=4", "training.buffer_size=8",
+    "agent.hidden_size=8", "evaluation.interval=200", "evaluation.episodes=2",
+)  # fmt: skip
 PADDED = 2  # the first slot of the last two that a row has here is its episode's last observation
 
 
@@ -60,8 +67,23 @@ def summary(state: Any, metrics: Any) -> dict[str, float]:
     return {"norm of parameters": norm, **{name: float(value) for name, value in metrics.items()}}
 
 
+def run(method: str) -> dict[str, float]:
+    """Two iterations of a small run from its start, and its record. Raises if a number is none on the way out."""
+    experiment = marlx.configure(method, "two_step_game", *SMALL)
+    program, numbers = Program(experiment), experiment.numbers()
+
+    def phases(key: Any, numbers: Any) -> Any:
+        state = program.train(0, 2, program.init(key, numbers), numbers)
+        return state.learner, program.record(2, state, numbers)[1]
+
+    arguments = (jax.random.key(0), numbers)
+    with jax.debug_nans(True):
+        return summary(*jax.jit(phases).lower(*arguments).compile(UNOPTIMISED)(*arguments))
+
+
 def write() -> None:
-    """Writes the file."""
+    """Writes the files."""
+    RUNS.write_text(json.dumps({method: run(method) for method in marlx.ALGORITHMS}, indent=1) + "\n")
     found = {}
     for method in marlx.ALGORITHMS:
         state, steps, update, _ = subject(method)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import marlx
-from tests.algorithms.golden import FILE, PADDED, subject, summary
+from tests.algorithms.golden import FILE, PADDED, RUNS, run, subject, summary
 from tests.algorithms.learning import SPEC
 
 # A method that is another's composition with one part exchanged; both tiers together have all of them.
 VARIANTS = ("ideal_cw_qmix", "mrvf_non_strict", "mrvf_single", "pow_qplex", "pow_vdn", "qatten", "qpro", "qtran_alt")
+
+QUICK = ("iql", "vdn", "qmix")  # whose runs are compiled in no time
 
 
 def _tiers() -> list[Any]:
@@ -43,4 +45,14 @@ def test_an_update_trains_it_padding_has_no_influence_and_numbers_are_the_golden
 
     golden: dict[str, Any] = json.loads(FILE.read_text())[method]
     found = summary(*update(after, steps))
+    assert found == pytest.approx(golden, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in marlx.ALGORITHMS]
+)
+def test_a_run_begins_with_the_golden_numbers_and_no_nan(method: str) -> None:
+    golden: dict[str, Any] = json.loads(RUNS.read_text())[method]
+    found = run(method)
+    assert found["updates"] > 0
     assert found == pytest.approx(golden, rel=2e-3, abs=1e-5)

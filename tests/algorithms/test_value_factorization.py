@@ -12,9 +12,9 @@ from tests.algorithms.learning import A, B, N, T, batch, learner, loss
 
 
 @pytest.mark.parametrize("mixer", ["independent", "vdn", "qmix"])
-@pytest.mark.parametrize("target", ["td_lambda", "sarsa_lambda"])
+@pytest.mark.parametrize("target", ["td_lambda", "sarsa_lambda", "q_lambda"])
 def test_loss_equals_loops(mixer: str, target: str) -> None:
-    """Every index written out: chosen utilities, double-Q over available actions, TD(lambda), the mean of squares."""
+    """Every index written out: chosen utilities, double-Q over available actions, the target, the mean of squares."""
     method, steps = learner(training={"gamma": 0.9, "td_lambda": 0.7}, mixer=mixer, target=target), batch()
     live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
     found, _ = loss(method, live, other, steps)
@@ -40,7 +40,11 @@ def test_loss_equals_loops(mixer: str, target: str) -> None:
         future = values[T]
         for t in reversed(range(T)):
             discount = 0.9 * (1 - float(steps.terminated[t, b]))
-            future = float(steps.rewards[t, b]) + discount * (0.3 * values[t + 1] + 0.7 * future)
+            reward = float(steps.rewards[t, b])
+            if target == "q_lambda":  # off-policy correction V_t - Q(s_t, u_t), both of the target network
+                replayed = mixed(other, np.array([old[t, b, i, actions[t, b, i]] for i in range(N)]), t, b)
+                reward = reward + values[t] - replayed
+            future = reward + discount * (0.3 * values[t + 1] + 0.7 * future)
             taken = mixed(live, np.array([q[t, b, i, actions[t, b, i]] for i in range(N)]), t, b)
             total += float(((taken - future) ** 2).sum())
             count += groups

@@ -178,3 +178,18 @@ def test_masked_slots_and_values_after_the_end_do_not_move_loss_or_gradient() ->
     before, after = loss_and_gradient(batch), loss_and_gradient(poked)
     assert (~batch.valid).any()
     jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_a_rollout_without_a_compiler_is_the_compiled_one() -> None:
+    environment = ProbeGame()
+    algorithm = _method(environment).algorithm()
+    rollout = Rollout(environment, environment.params, algorithm)
+    learner = jax.jit(algorithm.init)(jax.random.key(0))
+
+    def play(key: Any) -> Any:
+        return rollout.run(learner, rollout.reset(key, 2), key, jnp.float32(0.5), LIMIT + 2)[1:]
+
+    compiled = jax.jit(play)(jax.random.key(1))
+    with jax.disable_jit():
+        eager = play(jax.random.key(1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), eager, compiled)

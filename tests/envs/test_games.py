@@ -216,6 +216,17 @@ def test_repeated_payoff():
     assert (environment.spec.return_max, environment.spec.return_min) == (24, -36)
 
 
+def test_payoff_games_may_be_truncated():
+    options = {"payoff": "mrvf5", "limit_is_terminal": False}
+    assert play(make("matrix_game", **options), [(0, 0)])[:2] == ([8], "truncated")
+    environment = make("repeated_game", **options)
+    assert play(environment, [(2, 2)] * 11)[:2] == ([5] * 10, "truncated")
+    assert environment.spec.return_max == 80 and not environment.spec.limit_is_terminal
+    strict = make("matrix_game", **options, repeats=2, must_stay_optimal=True)
+    assert play(strict, [(0, 0), (0, 0)])[:2] == ([8, 8], "truncated")
+    assert play(strict, [(0, 0), (2, 2)])[:2] == ([8, 5], "terminated")  # ended by the rule, at the limit too
+
+
 def test_repeated_payoff_must_stay_optimal():
     environment = make("repeated_game", payoff="penalty_25", must_stay_optimal=True)
     assert play(environment, [(0, 2), (2, 0)] * 6)[:2] == ([10] * 10, "terminated")
@@ -237,6 +248,7 @@ def test_agents_with_fewer_actions_are_masked():
     environment = make("matrix_game", payoff=[[1, 2, 3], [4, 5, 6]], repeats=2)
     state = environment.reset(KEY)
     np.testing.assert_array_equal(environment.available_actions(state), [[1, 1, 0], [1, 1, 1]])
+    assert not environment.spec.uniform_actions
     assert play(environment, [(2, 1)])[0] == play(environment, [(1, 1)])[0]
     assert environment.spec.return_max == 12
 

@@ -99,6 +99,30 @@ def test_hare_takes_one_catcher() -> None:  # transition 17
     assert positions(env, state.agents) == [None, (0, 9)]
 
 
+def test_rewards_are_those_of_the_options() -> None:
+    """A stag caught, a hare caught by two, a hare that one agent misses: 3 + 0.5 - 1.5, and -0.25 for the step."""
+    env = make(
+        "predator_prey", n_agents=5, n_stags=1, n_hares=2, hare_catchers=2,
+        capture_reward=3.0, hare_reward=0.5, miss_penalty=-1.5, time_reward=-0.25,
+    )  # fmt: skip
+    agents: list[Cell] = [(5, 4), (5, 6), (2, 4), (2, 6), (8, 4)]
+    state, reward, *_ = transition(
+        env, place(env, agents, [(5, 5), (2, 5), (8, 5)]), [LETTERS["C"]] * 5, range(5), range(3), [0.0] * 3
+    )
+    assert reward == 3 + 0.5 - 1.5 - 0.25
+    assert positions(env, state.agents) == [None, None, None, None, (8, 4)]
+    assert [cell is None for cell in positions(env, state.prey)] == [True, True, False]
+
+
+@pytest.mark.parametrize("letters, terminated", [("CCS", True), ("CSS", False)])
+def test_a_natural_end_at_the_limit_is_not_truncated(letters: str, terminated: bool) -> None:
+    """Transition 11 as the last step that the limit allows; the same step without a capture is truncated."""
+    env = make("predator_prey", n_agents=3, n_stags=1)
+    last = place(env, [*PAIR], [(5, 5)])._replace(time=np.uint8(env.spec.episode_limit - 1))
+    _, _, ended, truncated, _ = transition(env, last, [LETTERS[c] for c in letters], range(3), [0], [0.0])
+    assert (bool(ended), bool(truncated)) == (terminated, not terminated)
+
+
 def test_availability() -> None:
     env = make("predator_prey", n_agents=4, n_stags=2)
     state = place(env, [(0, 0), (9, 9), (0, 5), (5, 5)], [(1, 0), (6, 6)])
@@ -221,7 +245,10 @@ def test_random_play_keeps_the_rules(options: dict[str, Any]) -> None:
     assert available.any(axis=-1).all()
     assert (observation.sum(axis=-1) > 0).tolist() == (after.agents != none).tolist()
     assert (captured <= n // 2).all() and (gone[..., n:].sum(axis=-1) == captured).all()
-    assert captured.max() > 0 and reward.min() < 0
+    new = captured - (before.prey == none).sum(axis=-1)
+    misses = (env.capture_reward * new - reward) / -env.miss_penalty
+    assert ((misses >= 0) & (misses <= env.n_prey - captured) & (misses % 1 == 0)).all()  # at most one per prey left
+    assert captured.max() > 0 and misses.max() > 1
 
     assert not (terminated & truncated).any()
     assert (truncated == ((after.time == env.episode_limit) & ~terminated)).all()

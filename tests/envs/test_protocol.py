@@ -103,6 +103,17 @@ def test_an_action_is_always_available(name):
 
 
 @pytest.mark.parametrize("name", GAMES)
+def test_uniform_actions_says_whether_masks_differ_by_agent(name):
+    out = played(name)
+    masks = np.concatenate([out["first"][2][:, None], out["seen"][2]], axis=1)  # [E T+1 N A]
+    alike = (masks == masks[:, :, :1]).all(axis=(1, 2, 3))
+    if environment_of(name).spec.uniform_actions:
+        assert alike.all()
+    elif name != "jaxmarl":  # its tasks do not say; False is always safe
+        assert not alike.all()
+
+
+@pytest.mark.parametrize("name", GAMES)
 def test_episodes_end_once_and_in_time(name):
     out, spec = played(name), environment_of(name).spec
     terminated, truncated = out["terminated"] & out["counts"], out["truncated"] & out["counts"]
@@ -179,3 +190,25 @@ def test_an_episode_does_not_depend_on_its_neighbours(name):
 def test_unknown_options_are_named(name):
     with pytest.raises(UsageError, match=r"unknown field of \[environment\] 'no_such_option'"):
         make(name, no_such_option=1)
+
+
+LONG = ("jaxmarl", "predator_prey", "smax")  # to run step by step
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in sorted(ENVIRONMENTS)]
+)
+def test_a_step_without_a_compiler_is_the_compiled_one(name):
+    if name == "jaxmarl":
+        pytest.importorskip("jaxmarl")
+    environment = environment_of(name)
+
+    def step(key):
+        state = environment.reset(key)
+        actions = random_actions(environment, key, state, environment.params)
+        after, reward, terminated, truncated, info = environment.step(key, state, actions)
+        return features(environment, after, None), reward, terminated, truncated, info
+
+    compiled = jax.jit(step)(KEY)
+    with jax.disable_jit():
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), step(KEY), compiled)

@@ -1,5 +1,7 @@
 """The shell: exit codes, and one line on stderr for each mistake."""
 
+import errno
+import io
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from marlx.host.cli import main
 from .conftest import SMALL
 
 TRAIN = ("train", "iql", "matrix_game")
+LONG = "x" * 300  # more than a file system takes for one name
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +73,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*TRAIN, "--out", "file"), "file is a file; a run needs a directory"),
         ((*TRAIN, "--out", "file/run"), "cannot make the directory file/run: Not a directory"),
         ((*TRAIN, "--out", ""), "a run directory needs a name"),
+        ((*TRAIN, "--out", LONG), "cannot use 'xxx"),
+        ((*TRAIN, "--out", LONG, "--resume"), "cannot use 'xxx"),
+        ((*TRAIN, "--out", f"{LONG}/run"), "cannot use 'xxx"),
+        ((*TRAIN, "--out", LONG, "--share", "0/2"), "cannot use 'xxx"),
+        (("evaluate", LONG), "cannot use 'xxx"),
+        (("plot", LONG), "cannot use 'xxx"),
+        (("report", LONG), "cannot use 'xxx"),
         (("evaluate", "nothing"), "nothing is not there"),
         (("evaluate", "nothing", "--episodes", "0"), "--episodes must be a whole number of at least 1"),
         (("evaluate", "a", "b"), "one argument too many: 'b'"),
@@ -85,6 +96,62 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], message: str, capsys: pyt
     assert errors.count("\n") == 1 and len(errors) < 500
     assert not output
     assert os.listdir() == ["file"]
+
+
+def test_a_name_that_is_too_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main((*TRAIN, "--out", LONG)) == 2
+    assert capsys.readouterr().err.endswith("xxx...': File name too long\n")
+
+
+@pytest.mark.parametrize("held", ["nothing", "notes.txt", "a run"])
+@pytest.mark.parametrize("more", [(), ("--resume",), ("--tensorboard",)])
+def test_a_directory_that_cannot_be_written_is_left_alone(
+    finished: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    held: str,
+    more: tuple[str, ...],
+) -> None:
+    """The system refuses every change below it. (Permissions would not do: the suite may run as root.)"""
+    if held == "a run":
+        shutil.copytree(finished, "out")
+        record = Path("out/run.toml")
+        record.write_text(record.read_text().replace('"finished"', '"interrupted"'))
+    else:
+        Path("out").mkdir()
+    if held == "notes.txt":
+        Path("out/notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        for module, name in (
+            (io, "open"),
+            (os, "open"),
+            (os, "mkdir"),
+            (os, "unlink"),
+            (os, "rename"),
+            (os, "replace"),
+        ):
+            patch.setattr(module, name, _refusing(getattr(module, name), Path("out").absolute()))
+        assert main((*TRAIN, *SMALL, "--seeds", "2", "--quiet", "--out", "out", *more)) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("marlx: ") and errors.count("\n") == 1
+    if held == "nothing" or (held == "a run" and "--resume" in more):
+        assert re.fullmatch(r"marlx: cannot write out/\S+: Permission denied\n", errors), errors
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
+
+
+def _refusing(call: Any, folder: Path) -> Any:
+    """A function of the system that may not change what lies below a folder."""
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+        inside = not isinstance(path, int) and folder in Path(os.fspath(path)).absolute().parents
+        how = options.get("mode", arguments[0] if arguments else "r")
+        reads = call.__name__ == "open" and how in ("r", "rb", os.O_RDONLY, os.O_RDONLY | os.O_CLOEXEC)
+        if inside and not reads:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return call(path, *arguments, **options)
+
+    return refuse
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,58 @@ def test_what_is_not_toml_is_one_line(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UsageError) as error:
         read_toml(tmp_path / "x.toml")
     assert "x.toml" in str(error.value) and "\n" not in str(error.value)
+
+
+LONG = ".".join(["a"] * 20_000)
+DOTS = ".".join(["a"] * 100)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LONG} = 1",
+        f"[{LONG}]",
+        f"[[{LONG}]]",
+        f"x = {{{LONG} = 1}}",
+        " . ".join(['"a.b"', "'c'", "d"] * 7000) + " = 1",
+        f'x = {{y = """a\\"""""", {LONG} = 1, "b" = 2}}',  # two quotes more than end the string
+        f"x = {{y = '''a''''', {LONG} = 1, 'b' = 2}}",
+        f'x = "#" # "\n{LONG} = 1',
+    ],
+)
+def test_a_key_of_thousands_of_parts_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="x.toml has a key of more than 32 parts"):
+        read_toml(tmp_path / "x.toml")
+    assert time.monotonic() - start < 2  # minutes, if tomllib had it
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'x = "{DOTS}"',
+        f"x = '{DOTS}' # {DOTS}",
+        f'x = """\n"{DOTS}\n\\"""{DOTS}""""" # {DOTS}',
+        f"x = '''\n'{DOTS}'''",
+        f'"{DOTS}" = "\\"{DOTS}"',
+        "x = [" + "1.5,-2.25," * 100 + "1e3]",
+        f"{'.'.join(['a'] * 32)} = 1",
+    ],
+)
+def test_dots_in_strings_and_numbers_are_fine(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    assert len(read_toml(tmp_path / "x.toml")) == 1
+
+
+@pytest.mark.parametrize("part", ['"\\', "'", '"', "a", "a.", "a ", '"" ', '\\"""', "#"])
+def test_the_search_for_long_keys_is_quick(tmp_path: Path, part: str) -> None:
+    """Whatever a megabyte begins or does not end."""
+    (tmp_path / "x.toml").write_text("x = " + part * (1_000_000 // len(part)))
+    start = time.monotonic()
+    with pytest.raises(UsageError):
+        read_toml(tmp_path / "x.toml")
+    assert time.monotonic() - start < 5
 
 
 def test_lines_stay_lines(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_sweep_as_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     facts = dict(data["facts"])
     assert facts["versions"] == "python 3.11.9, marlx 0.1" and facts["hardware"] == "cpu a processor, cores 2"
     assert data["runs"][1] == ["vdn-matrix_game", "finished", 7, 5000 * 14, "1:15", 1]
-    assert data["dead"][0] == "vdn-matrix_game: seed 0, env_steps 5000, cause loss"
+    assert data["dead"][0] == "vdn-matrix_game: seed 0, training.learning_rate 0.0001, env_steps 5000, cause loss"
     options = dict(data["options"])
     assert options["environment.payoff"] == "resq79" and "training.learning_rate" not in options
     assert "algorithm.mixer" not in options  # it differs
@@ -71,12 +71,12 @@ def test_a_run_as_a_page_and_a_sweep_that_is_not_done(tmp_path: Path) -> None:
     assert [of["name"] for of in data["coordinates"]] == ["training.learning_rate"]
 
 
-@pytest.mark.parametrize("record", [{"versions": 3, "hardware": ["x"], "dead": "all", "date": 4, "env_steps": "many"}])
-def test_a_record_of_other_kinds_is_told_as_it_is(record: dict[str, Any], tmp_path: Path) -> None:
-    write_run(tmp_path / "run", Lanes(marlx.configure("vdn", "matrix_game"), [0]), train_seconds=float("nan"), **record)
+def test_a_record_of_other_kinds_is_told_as_it_is(tmp_path: Path) -> None:
+    """What nothing is computed with may be anything."""
+    write_run(tmp_path / "run", Lanes(marlx.configure("vdn", "matrix_game"), [0]), hardware=["x"], date=4)
     assert main(["report", str(tmp_path / "run")]) == 0
-    data = data_of(tmp_path / "run" / "report.html")
-    assert data["runs"][1][3:] == ["", "", "none"] and dict(data["facts"])["versions"] == "3"
+    facts = dict(data_of(tmp_path / "run" / "report.html")["facts"])
+    assert (facts["hardware"], facts["date"]) == ("['x']", "4")
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,10 @@ import errno
 import os
 import shutil
 import signal
+import sys
 import time
 import tomllib
+import types
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +265,51 @@ def test_wandb_offline_logs_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     while b"evaluation_return" not in log.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+class _Wandb(types.ModuleType):
+    """What marlx uses of the module `wandb`; collects what it is given."""
+
+    Error = RuntimeError
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.logged: list[dict[str, Any]] = []
+        self.finished: list[int] = []
+        self.Settings = dict
+
+    def init(self, config: dict[str, Any], **_: Any) -> "_Wandb":
+        """One object is module and run."""
+        self.config = config
+        return self
+
+    def define_metric(self, *_: Any, **__: Any) -> None:
+        """Axes of plots are not looked at."""
+
+    def log(self, values: dict[str, Any]) -> None:
+        """One evaluation."""
+        self.logged.append(values)
+
+    def finish(self, exit_code: int) -> None:
+        """The end."""
+        self.finished.append(exit_code)
+
+
+def test_wandb_gets_aggregates_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every value is one number, the interquartile mean over seeds of what metrics.parquet holds."""
+    wandb = _Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setattr("marlx.host.tracking.check_installed", lambda *_: None)
+    table = small(tmp_path / "run", seeds=5, wandb="offline").metrics().sort_values(["seed", "env_steps"])
+    names = set(table.columns) - {"seed"}
+    assert len(wandb.logged) == 4 and wandb.finished == [0] and wandb.config["seeds"] == 5
+    for index, logged in enumerate(wandb.logged):
+        assert set(logged) == names and {type(value) for value in logged.values()} == {float}
+        rows = table.groupby("seed").nth(index)
+        assert logged["env_steps"] == rows.env_steps.mean()
+        for name in names - {"env_steps"}:
+            np.testing.assert_allclose(logged[name], iqm(rows[name].to_numpy()), rtol=1e-6, atol=1e-7, err_msg=name)
+    assert table.groupby("env_steps").loss.nunique().tolist()[-1] > 1  # seeds differ: no value is that of one
 
 
 def test_tensorboard_holds_means(tmp_path: Path) -> None:

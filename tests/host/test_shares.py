@@ -1,9 +1,11 @@
 """Several processes, each with its share of the seeds, are one run: to the bit what one process gives."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -55,9 +57,17 @@ def test_processes_of_one_host_go_on_alone(tmp_path: Path) -> None:
     """One command starts them; the parts are runs of their own, so the same command goes on with what is missing."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, *TRAIN, "--out", str(tmp_path / "run"), "--processes", "2", "--resume"]
+    begun = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while len(list((tmp_path / "run").glob("part-*/metrics"))) < 2:
+        assert begun.poll() is None, begun.stderr
+        time.sleep(0.05)
+    begun.send_signal(signal.SIGTERM)  # passed on: each of them saves and ends
+    told = begun.communicate(timeout=300)[1]
+    assert begun.returncode in (0, 143), told  # 0: both were done already
     for _ in range(2):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
+        assert "5 seeds" in done.stdout and done.stdout.count("evaluation return") == 1
     parts = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert parts == ["part-0-of-2", "part-1-of-2"]
     _assert_equals_one_process(tmp_path / "run", tmp_path / "alone")
@@ -86,22 +96,81 @@ def test_more_processes_than_seeds() -> None:
         shares.split([0, 1], 0, 3)
 
 
-def test_each_of_several_devices_has_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless told otherwise; and what was begun goes on with as many as it had."""
-    monkeypatch.delenv("JAX_PLATFORMS")
+@pytest.fixture
+def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose JAX would take GPUs 0, 2 and 5 of eight."""
+    for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
-    asked = []
-    monkeypatch.setattr(shares, "run_here", lambda count, words: asked.append((count, words)) or 0)
-    words = ["iql", "matrix_game", "--seeds", "8", "--out", str(tmp_path / "run")]
-    assert main(["train", *words]) == 0
-    assert main(["train", *words, "--processes", "2"]) == 0
-    assert asked == [(3, words), (2, words)]
-    assert shares.usual_count(tmp_path / "run", 2) == 2  # seeds
+    monkeypatch.setattr(shares, "DEVICES", tmp_path)
+    monkeypatch.setattr(shares, "PLUGINS", ("json",))
+    for number in range(8):
+        (tmp_path / f"nvidia{number}").touch()
+    (tmp_path / "nvidiactl").touch()
+
+
+def test_gpus_that_jax_would_take(three_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shares.accelerators() == ["0", "2", "5"]
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    assert shares.accelerators() == ["0", "2", "5"]
+    for name, value in (
+        ("JAX_PLATFORMS", "cpu,cuda"),
+        ("CUDA_VISIBLE_DEVICES", ""),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            assert shares.accelerators() == []
+    with monkeypatch.context() as patched:
+        patched.delenv("CUDA_VISIBLE_DEVICES")
+        assert shares.accelerators() == list("01234567")
+    with monkeypatch.context() as patched:
+        patched.setattr(shares, "PLUGINS", ("no_such_plugin",))
+        assert shares.accelerators() == []
+    monkeypatch.setattr(shares, "DEVICES", Path("/no/such/folder"))
+    assert shares.accelerators() == []
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_each_process_sees_one_gpu() -> None:
+    one, two = shares.environments(2)
+    assert (one["CUDA_VISIBLE_DEVICES"], two["CUDA_VISIBLE_DEVICES"]) == ("0", "2")
+    assert one["JAX_PLATFORMS"] == "cuda,cpu" and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in one
+    four = shares.environments(4)
+    assert [own["CUDA_VISIBLE_DEVICES"] for own in four] == ["0", "2", "5", "0"]
+    assert float(four[0]["XLA_PYTHON_CLIENT_MEM_FRACTION"]) < 0.5  # two on one GPU
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_each_of_several_gpus_has_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless told otherwise; and what was begun goes on with as many as it had."""
+    asked: list[tuple[int, list[str]]] = []
+
+    def record(count: int, words: list[str]) -> int:
+        asked.append((count, words))
+        return 3
+
+    monkeypatch.setattr(shares, "run_here", record)
+    words = ["iql", "matrix_game", "--seeds", "10", "--out", str(tmp_path / "run")]
+    assert main(["train", *words]) == main(["train", *words, "--processes", "2"]) == 3
+    assert asked == [(3, [*words, "--width", "4"]), (2, [*words, "--width", "8"])]  # of shares of 4 and 5 seeds
+    assert main(["train", *words, "training.learnig_rate=1"]) == 2 and len(asked) == 2  # told once, before any starts
+    assert shares.usual_count(tmp_path / "run", 2) == 2  # no more than there are seeds
     assert shares.usual_count(None, 8) == 1
-    (tmp_path / "parts" / "part-1-of-2").mkdir(parents=True)
-    assert shares.usual_count(tmp_path / "parts", 8) == 2
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "experiment.toml").touch()
     assert shares.usual_count(tmp_path / "whole", 8) == 1
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert shares.usual_count(tmp_path / "run", 8) == 1
+    parts = [shares.part(tmp_path / "parts", index, count) for index, count in ((0, 2), (1, 2), (0, 4))]
+    for part in parts:
+        part.mkdir(parents=True)
+    assert shares.usual_count(tmp_path / "parts", 8) == 3  # nothing was begun in them
+    for part in parts[:2]:
+        (part / "experiment.toml").touch()
+        assert shares.usual_count(tmp_path / "parts", 8) == 2
+    (parts[2] / "experiment.toml").touch()
+    with pytest.raises(UsageError, match="parts of runs of 2 and 4 processes"):
+        shares.usual_count(tmp_path / "parts", 8)
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "iql", "matrix_game", *SMALL, "--out", str(tmp_path / ("x" * 300))]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

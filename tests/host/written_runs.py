@@ -43,7 +43,7 @@ def write_run(path: Path, lanes: Lanes, seed: int = 0, **more: Any) -> None:
         "train_seconds": 75.0,
         "versions": {"python": "3.11.9", "marlx": "0.1"},
         "hardware": {"cpu": "a processor", "cores": 2},
-        "dead": [{"seed": lanes.seeds[0], "env_steps": last, "cause": "loss"}],
+        "dead": [{"seed": lanes.seeds[0], **lanes.points[0], "env_steps": last, "cause": "loss"}],
         **grid,
         **more,
     }

@@ -160,3 +160,13 @@ def test_greedy_agents_are_jointly_greedy(name: str) -> None:
 
     utilities, joint = jax.jit(jax.vmap(joint_values))(jnp.arange(25))
     np.testing.assert_array_equal(actions[joint.argmax(-1)], utilities.argmax(-1))
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_without_a_compiler_it_is_the_same(name: str) -> None:
+    mixer = _made(name)
+    params = jax.jit(mixer.init)(jax.random.key(0))
+    inputs = _inputs(mixer, (3,))
+    compiled = jax.jit(mixer.apply)(params, *inputs)
+    with jax.disable_jit():
+        np.testing.assert_allclose(mixer.apply(params, *inputs), compiled, rtol=1e-4, atol=1e-5)

@@ -101,3 +101,13 @@ def test_hyperparameters_are_an_axis() -> None:
     batched = jax.vmap(lambda l: targets.td_lambda(rewards, terminated, values, valid, 0.9, l))(lambdas)
     for row, lambda_ in zip(batched, lambdas, strict=True):
         np.testing.assert_allclose(row, targets.td_lambda(rewards, terminated, values, valid, 0.9, lambda_), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["td_lambda", "q_lambda", "sarsa_lambda"])
+def test_without_a_compiler_they_are_the_same(name: str) -> None:
+    rewards, terminated, values, valid = map(jnp.asarray, _random_trajectory(0))
+    taken = (values[:-1] - 0.5,) if name == "q_lambda" else ()
+    arguments = (rewards, terminated, values, *taken, valid, 0.9, 0.6)
+    compiled = jax.jit(getattr(targets, name))(*arguments)
+    with jax.disable_jit():
+        np.testing.assert_allclose(getattr(targets, name)(*arguments), compiled, rtol=1e-5, atol=1e-6)

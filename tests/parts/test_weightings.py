@@ -244,3 +244,18 @@ def test_steps_that_are_not_valid_have_no_influence(name: str) -> None:
     np.testing.assert_allclose(
         _weights(_made(name), hidden)[valid], _weights(_made(name), evidence)[valid], rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "pow" else ()) for name in WEIGHTINGS]
+)
+def test_without_a_compiler_it_is_the_same(name: str) -> None:
+    part, evidence = _made(name), _evidence()
+
+    def learnt(evidence: Evidence) -> jax.Array:
+        state, _ = part.fit(part.init(jax.random.key(0)), evidence)
+        return part.weights(state, evidence)
+
+    compiled = jax.jit(learnt)(evidence)
+    with jax.disable_jit():
+        np.testing.assert_allclose(learnt(evidence), compiled, rtol=1e-4, atol=1e-5)

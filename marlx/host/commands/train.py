@@ -33,7 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--split-rows", action="store_true", help="spare devices share each seed's batches (equal up to rounding)"
     )
     parser.add_argument(
-        "--processes", metavar="N", help="processes of this host, a share of the seeds each (default: one for each GPU)"
+        "--processes",
+        metavar="N",
+        help="of this host, a share of the seeds each (default: with --out one for each GPU)",
     )
     parser.add_argument(
         "--distributed",
@@ -50,7 +52,7 @@ def run(found: argparse.Namespace) -> int:
     from marlx_envs import ENVIRONMENTS
 
     from marlx.algorithms import ALGORITHMS
-    from marlx.host import seed_ids, tracking
+    from marlx.host import seed_ids, shares, tracking
 
     # Names and numbers first: a slip of the pen is answered before anything heavy is imported.
     ALGORITHMS[found.algorithm]
@@ -72,7 +74,7 @@ def run(found: argparse.Namespace) -> int:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
     count = _processes(found, len(seeds))
     if count > 1:
-        return _in_processes(found, count)
+        return _in_processes(found, count, len(seeds))
     seeds, out = _my_share(found, seeds)
 
     from marlx.host import backend
@@ -98,7 +100,8 @@ def run(found: argparse.Namespace) -> int:
         checkpoint_replay=None if replay is None else replay == "yes",
         **settings,
     )
-    show_run(run)
+    if not shares.is_one_of_several():
+        show_run(run)
     return 0
 
 
@@ -106,7 +109,7 @@ def _width(found: argparse.Namespace) -> int | str | None:
     """--width: a number, or the word that asks for a measurement."""
     if found.width != "measure":
         return None if found.width is None else whole("--width", found.width, least=1)
-    if found.processes or found.distributed or found.share:
+    if found.processes not in (None, "1") or found.distributed or found.share:
         raise UsageError("--width measure is for one process; several must all have the same width, so give a number")
     if found.split_rows:
         raise UsageError("--width measure does not go with --split-rows, which has a device for each seed")
@@ -126,24 +129,38 @@ def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], A
 
 
 def _processes(found: argparse.Namespace, seeds: int) -> int:
-    """How many processes of this host train the run: as asked, else one for each of several devices."""
+    """How many processes of this host train the run: as asked, else one for each of several GPUs."""
     from marlx.host import shares
 
     if found.processes is None:
-        one = found.share or found.distributed or found.split_rows or found.width == "measure"
-        return 1 if one else shares.usual_count(found.out, seeds)
+        alone = found.share or found.distributed or found.split_rows or found.wandb or found.width == "measure"
+        return 1 if alone else shares.usual_count(found.out, seeds)
     count = whole("--processes", found.processes, least=1)
     if count > 1 and (found.out is None or count > seeds):
         raise UsageError("--processes needs --out, and at least as many seeds as processes")
     return count
 
 
-def _in_processes(found: argparse.Namespace, count: int) -> int:
-    """Starts processes of this host, each with a device of its own where there are several."""
+def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
+    """Starts processes of this host, each with a GPU of its own where there are several."""
+    import jax
+
+    from marlx.engine.seeds import accelerator_width
     from marlx.host import shares
 
+    jax.config.update("jax_platforms", "cpu")  # this process only looks at names, and at what the others wrote
+
+    from marlx.experiment import configure
+    from marlx.host.summary import show_run
+
+    configure(found.algorithm, found.environment, *found.overrides)
     words = [word for word in found.given if not word.startswith("--processes=")]
     if "--processes" in words:
         place = words.index("--processes")
         del words[place : place + 2]
-    return shares.run_here(count, words)
+    if found.width is None and shares.accelerators():  # one for all, though shares differ in size
+        words += ["--width", str(accelerator_width(-(-seeds // count)))]
+    code = shares.run_here(count, words)
+    if code == 0:
+        show_run(shares.load_run(found.out))
+    return code

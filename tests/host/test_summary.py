@@ -1,0 +1,66 @@
+"""The table at the end of `marlx train`: which seeds died, and how many the statistics leave out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import marlx
+from marlx.host.lanes import Lanes
+from marlx.host.summary import show_run
+
+from .written_runs import write_run
+
+TIMES = {"compile_seconds": 3.0, "steps_per_second": 100.0}
+RATES = {"training.learning_rate": [1e-3, 1e-2]}
+REACHED = {"evaluation_return": {"iqm": 4.0, "low": 3.0, "high": 5.0, "seeds": 4, "left_out": 3}}
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no line is broken
+
+
+def shown(path: Path, capsys: pytest.CaptureFixture[str], grid: Any = None, **more: Any) -> str:
+    lanes = Lanes(marlx.configure("vdn", "matrix_game"), range(7), grid or {})
+    write_run(path / "run", lanes, **{**TIMES, **more})
+    show_run(marlx.load_run(path / "run"))
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_dead_seeds_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dead = [{"seed": 3, "env_steps": 12_000, "cause": "loss"}, {"seed": 5, "env_steps": 80, "cause": "gradient"}]
+    found = shown(tmp_path, capsys, dead=dead)
+    assert "dead seed 3 loss not finite at 12,000 steps" in found
+    assert "dead seed 5 gradient not finite at 80 steps" in found
+    assert "more" not in found
+
+
+def test_dead_seeds_of_a_grid_have_their_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dead = [{"seed": 3, "training.learning_rate": 1e-2, "env_steps": 80, "cause": "parameters"}]
+    found = shown(tmp_path, capsys, RATES, dead=dead)
+    assert "dead seed 3, training.learning_rate 0.01 parameters not finite at 80 steps" in found
+
+
+def test_many_dead_seeds_are_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dead = [
+        {"seed": seed, "training.learning_rate": rate, "env_steps": 80, "cause": "loss"}
+        for rate in RATES["training.learning_rate"]
+        for seed in range(7)
+    ]
+    found = shown(tmp_path, capsys, RATES, dead=dead)
+    assert found.count("dead seed ") == 10 and "and 4 more" in found
+
+
+def test_without_dead_seeds_there_is_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "dead seed" not in shown(tmp_path, capsys, dead=[])
+
+
+def test_what_the_statistics_leave_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = shown(tmp_path, capsys, result=REACHED)
+    assert "4 [3, 5], 3 of 7 seeds without a finite value" in found
+
+
+def test_nothing_is_said_where_nothing_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = {name: {**of, "seeds": 7, "left_out": 0} for name, of in REACHED.items()}
+    assert "without a finite value" not in shown(tmp_path, capsys, result=whole)
