@@ -133,7 +133,11 @@ def _queue(out: Path) -> dict[str, tuple[str, str]]:
     """Cell -> launcher and number of its latest job."""
     path = out / JOBS / QUEUE
     found = read_toml(path) if path.is_file() else {}
-    return {name: (str(entry[0]), str(entry[1])) for name, entry in found.items() if isinstance(entry, list) and len(entry) == 2}
+    return {
+        name: (str(entry[0]), str(entry[1]))
+        for name, entry in found.items()
+        if isinstance(entry, list) and len(entry) == 2
+    }
 
 
 @contextmanager

@@ -141,7 +141,9 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]
     """One array, if it is as large as its header says: of one that is read in part no checksum is compared."""
     layout = np.lib.format
     with archive.open(entry) as file:
-        read_header = layout.read_array_header_1_0 if layout.read_magic(file) == (1, 0) else layout.read_array_header_2_0
+        read_header = (
+            layout.read_array_header_1_0 if layout.read_magic(file) == (1, 0) else layout.read_array_header_2_0
+        )
         shape, _, dtype = read_header(file)
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
             raise ValueError(f"{entry.filename} has another size than its header says")

@@ -87,7 +87,7 @@ DOTS = ".".join(["a"] * 100)
         f"x = {{{LONG} = 1}}",
         " . ".join(['"a.b"', "'c'", "d"] * 7000) + " = 1",
         f'x = {{y = """a\\"""""", {LONG} = 1, "b" = 2}}',  # two quotes more than end the string
-        f"x = {{y = \'\'\'a\'\'\'\'\', {LONG} = 1, 'b' = 2}}",
+        f"x = {{y = '''a''''', {LONG} = 1, 'b' = 2}}",
         f'x = "#" # "\n{LONG} = 1',
     ],
 )
@@ -105,7 +105,7 @@ def test_a_key_of_thousands_of_parts_is_refused_at_once(tmp_path: Path, text: st
         f'x = "{DOTS}"',
         f"x = '{DOTS}' # {DOTS}",
         f'x = """\n"{DOTS}\n\\"""{DOTS}""""" # {DOTS}',
-        f"x = \'\'\'\n'{DOTS}\'\'\'",
+        f"x = '''\n'{DOTS}'''",
         f'"{DOTS}" = "\\"{DOTS}"',
         "x = [" + "1.5,-2.25," * 100 + "1e3]",
         f"{'.'.join(['a'] * 32)} = 1",

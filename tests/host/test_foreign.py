@@ -222,9 +222,7 @@ def loaded(path: Path) -> Any:
         ("(2, 200000)", "<f4", 1_600_000, "larger than they can be"),
     ],
 )
-def test_headers_of_parameters_are_not_trusted(
-    shape: str, kind: str, size: int, words: str, tmp_path: Path
-) -> None:
+def test_headers_of_parameters_are_not_trusted(shape: str, kind: str, size: int, words: str, tmp_path: Path) -> None:
     npz(tmp_path, header(shape, kind), bytes(size))
     with pytest.raises(UsageError, match=words) as error:
         loaded(tmp_path)
@@ -303,9 +301,7 @@ def test_metrics_with_every_name_a_run_can_have_are_read(tmp_path: Path) -> None
     assert len(marlx.load_run(path).tidy()) == 8000
 
 
-def test_checkpoints_beyond_what_a_run_can_have_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checkpoints_beyond_what_a_run_can_have_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = interrupted(tmp_path / "run")
     kept = Checkpoints(path)
     kept.save({"firsts": [0]}, {"a": np.zeros(10_000_000, np.float32)})
@@ -315,9 +311,7 @@ def test_checkpoints_beyond_what_a_run_can_have_are_refused(
     one_line(capsys, "checkpoints/0 holds 40,000,000 bytes, more than the run's seeds can have")
 
 
-def test_a_large_payoff_file_that_changed_is_another_game(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_large_payoff_file_that_changed_is_another_game(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, path, payoff = tmp_path / "game.npy", tmp_path / "run", np.zeros((400, 400))
     np.save(file, payoff)
     game = ["iql", "matrix_game", *SMALL, f"environment.payoff={file}"]
