@@ -18,7 +18,7 @@ _STRINGS = re.compile(  # and comments; what does not end takes the rest of its 
     r"""\"{3}(?:[^"\\]++|\\[\s\S]|"{1,2}(?!"))*+"{3,5}|'{3}(?:[^']++|'{1,2}(?!'))*+'{3,5}"""
     r"""|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+'|["'\#].*+"""
 )
-_LONG_KEY = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){%d}" % MOST_PARTS)
+_LONG_KEY = re.compile(r"(?<![\w-])[\w-]++" + rf"(?:[ \t]*+\.[ \t]*+[\w-]++){{{MOST_PARTS}}}")
 
 
 class DiskError(UsageError):
