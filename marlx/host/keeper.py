@@ -3,7 +3,7 @@
 The best is the one with the highest evaluation (interquartile mean over the seeds of a chunk) of those made right after
 an evaluation. So that this is no matter of luck, an evaluation that beats all checkpoints of its chunk makes one more;
 but no sooner than PAUSE seconds after the last of an evaluation, so that a run that gets better each time does not
-spend its time on them. (Each seed's parameters of its own highest evaluation are kept apart, and exactly: `parameters.py`.)
+spend its time on them. (Each seed's parameters of its own highest evaluation are kept apart, and exactly.)
 """
 
 import threading
