@@ -59,6 +59,7 @@ OWN: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(((2, 2), (3, 3), (2, 3), (1, 4), (2, 2, 2), (3, 2, 2))).flatmap(_tables),
     ),
     **dict.fromkeys(("w", "win", "lose", "miss"), _PAID),
+    "payoff_digest": st.just(""),
     "diagonal": st.lists(_PAID, min_size=2, max_size=4),
     "scenario": st.sampled_from(("3m", "2s3z", "2m_vs_1z", "1c3s5z")),
     **dict.fromkeys(("allies", "enemies"), st.sampled_from(("1m", "2s", "1s1Z", "2m1M", "1S1c"))),

@@ -38,3 +38,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "finished"
     marlx.train(marlx.configure("iql", "matrix_game", *SMALL), seeds=2, out=out, progress=False)
     return out
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three seeds in one chunk that nobody disturbed, with checkpoints. Not to be changed."""
+    from .resuming import run
+
+    out = tmp_path_factory.mktemp("resume") / "whole"
+    run(out)
+    return out

@@ -112,7 +112,7 @@ def test_points_of_a_grid(copy: Callable[..., Path], capsys: pytest.CaptureFixtu
     table = pd.read_parquet(path / "metrics.parquet")
     rates = [0.001, 0.01]
     both = [table.assign(**{"training.learning_rate": rate, "value": table["value"] + 100 * rate}) for rate in rates]
-    pd.concat(both).to_parquet(path / "metrics.parquet")
+    pd.concat(both).to_parquet(path / "metrics.parquet", index=False)
     record = (path / "run.toml").read_text()
     (path / "run.toml").write_text(f'{record}\n[grid]\n"training.learning_rate" = {rates}\n')
     assert main(("compare", "grid")) == 0

@@ -52,7 +52,7 @@ def run(found: argparse.Namespace) -> int:
     from marlx_envs import ENVIRONMENTS
 
     from marlx.algorithms import ALGORITHMS
-    from marlx.host import seed_ids, shares, tracking
+    from marlx.host import seed_ids, tracking
 
     # Names and numbers first: a slip of the pen is answered before anything heavy is imported.
     ALGORITHMS[found.algorithm]
@@ -83,6 +83,7 @@ def run(found: argparse.Namespace) -> int:
 
     from marlx.experiment import configure
     from marlx.host.runs import train
+    from marlx.host.shares import is_one_of_several
     from marlx.host.summary import show_run
 
     experiment = configure(found.algorithm, found.environment, *found.overrides)
@@ -100,7 +101,7 @@ def run(found: argparse.Namespace) -> int:
         checkpoint_replay=None if replay is None else replay == "yes",
         **settings,
     )
-    if not shares.is_one_of_several():
+    if not is_one_of_several():
         show_run(run)
     return 0
 
