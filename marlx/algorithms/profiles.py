@@ -128,8 +128,8 @@ _SHORT = {
     "evaluation.interval": 10_000,
 }
 
-# Found on 3m, used for all scenarios: 16 updates of 16 rows learn as well as 16 of 32, and better than 8 of 32, which
-# JaxMARL's script has; a rate of 1e-3 is better than 5e-4. 5,000 rows would be a third of all that such a run plays.
+# Found on 3m, used for all scenarios: 16 updates of 16 rows learn nearly as well as 16 of 32, and better than 8 of 32,
+# which JaxMARL's script has; a rate of 1e-3 is better than 5e-4. 5,000 rows would be a third of all that a run plays.
 _SMAX = {
     "training.total_steps": 2_000_000,
     "training.num_envs": 16,
