@@ -32,10 +32,8 @@ UNOPTIMISED: dict[str, bool | int] = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
 }
-if jax.__version_info__ < (
-    0,
-    11,
-):  # the newer emitters take as long to compile as all the rest; later XLA has no others
+# XLA's newer emitters take as long to compile as all the rest; later versions have no others.
+if jax.__version_info__ < (0, 11):
     UNOPTIMISED["xla_cpu_use_fusion_emitters"] = False
 WIDEST = 1024  # seeds vmapped together on an accelerator
 FEW_ROWS = 256  # up to so many, two seeds together are faster on a CPU device than one after the other

@@ -1,6 +1,5 @@
 """`marlx report`: a run or a sweep as one page of HTML: what was run, learning curves, final scores."""
 
-import itertools
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -154,11 +153,7 @@ def _account(found: Mapping[str, Run | None], runs: Mapping[str, Run]) -> dict[s
         "versions": _distinct(record.get("versions", "unknown") for record in records),
         "hardware": _distinct(record.get("hardware", "unknown") for record in records),
     }
-    dead = [
-        f"{name}: {_words(entry)}"
-        for name, run in runs.items()
-        for entry in itertools.islice(_listed(run.record.get("dead")), 100)
-    ]
+    dead = [f"{name}: {_words(entry)}" for name, run in runs.items() for entry in run.record["dead"][:100]]
     each = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     summary = f"runs: {len(found)}, finished: {finished}, seeds of each: {each}"
     return {"summary": summary, "facts": list(facts.items()), "runs": [head, *rows], "dead": dead, "options": shared}
@@ -174,7 +169,7 @@ def _row(name: str, run: Run | None) -> list[Any]:
         len(run.seeds),
         "" if steps is None else round(steps),
         "" if seconds is None else duration(seconds),
-        len(_listed(run.record.get("dead"))) or "none",
+        len(run.record["dead"]) or "none",
     ]
 
 
@@ -195,7 +190,3 @@ def _words(value: Any) -> str:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -144,7 +144,7 @@ def load_run(path: str | Path) -> Run:
     run = Run(path, experiment, record)
     try:
         seed_ids.check_base_seed(record["base_seed"])
-        assert run.lanes  # seeds and grid
+        len(run.lanes)  # seeds and grid
     except UsageError as error:
         raise UsageError(f"{path / directory.RECORD}: {error}") from error
     return run
