@@ -86,7 +86,7 @@ def good(name: str, option: Option) -> st.SearchStrategy[Any]:
     """Values that an option accepts, small ones."""
     low, high = option.low, option.high
     if option.kind == "number":
-        return st.floats(-10 if low is None else low, 10 if high is None else high, allow_nan=False, width=32)
+        return st.floats(-10 if low is None else low, 10 if high is None else high, allow_nan=False)
     if option.kind == "size":
         least = int(low or 0)
         return st.integers(least, least + 3 if high is None else min(least + 3, int(high)))
@@ -157,10 +157,12 @@ def test_a_case_that_hangs_is_a_failure() -> None:
 
 
 def test_valid_values_of_every_option_can_be_drawn() -> None:
-    for environment in GAMES:
-        experiment = marlx.configure("qmix", environment)
+    pairs = [("qmix", environment) for environment in GAMES]
+    for method, environment in [*pairs, *((method, "matrix_game") for method in marlx.ALGORITHMS)]:
+        experiment = marlx.configure(method, environment)
         for section in SECTIONS:
             for name, option in experiment.options(section).items():
+                good(name, option).validate()
                 assert not good(name, option).is_empty, name
 
 
