@@ -80,6 +80,24 @@ class Recorder:
         whole = pa.table(table, schema=_schema(name for name in columns if name != "seed"))
         write_whole(self._part(first, index), lambda file: pq.write_table(whole, file, **_FORMAT))
 
+    def take(self, source: "Recorder", first: int, index: int, count: int, rows: Array) -> None:
+        """Writes as evaluation `index` of the lanes from 0 on what another run has of some lanes of a chunk.
+
+        Args:
+            first: lane of the chunk, which has `count`.
+            rows: which of them [S].
+
+        Raises:
+            UsageError: the file is missing or damaged.
+            DiskError: it cannot be written.
+        """
+        table = _read(source._part(first, index))
+        if table.num_rows % count:
+            raise UsageError(f"{source._part(first, index)} has {table.num_rows} rows, which {count} seeds cannot have")
+        lanes = np.arange(0, table.num_rows, count)[:, None] + rows  # for each name the lanes
+        some = table.take(lanes.reshape(-1))
+        write_whole(self._part(0, index), lambda file: pq.write_table(some, file, **_FORMAT))
+
     def keep(self, firsts: Sequence[int], evaluations: int, recorded: int) -> None:
         """Removes what was written beyond a point: all evaluations of the chunks before the last, `recorded` of that.
 

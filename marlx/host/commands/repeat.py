@@ -8,26 +8,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
     parser.add_argument("--out", metavar="DIR", help="directory of the new run (default: a new one in runs/)")
     parser.add_argument("--seeds", metavar="N", help="other seeds than the run's")
+    parser.add_argument(
+        "--continue", dest="go_on", action="store_true", help="from RUN's newest checkpoint, not from the start"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def run(found: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from marlx.host import backend
+    from marlx.host import backend, seed_ids
+    from marlx.host.branching import branch
     from marlx.host.runs import train
     from marlx.host.shares import load_run
     from marlx.host.summary import show_run
 
     backend.prepare(backend.cores())
     before = load_run(found.run)
+    seeds = before.seeds if found.seeds is None else seed_ids.seed_ids(found.seeds)
+    out = branch(before, seeds, found.out) if found.go_on else found.out
+    layout = {} if found.go_on else before.record.get("layout", {})  # a branch has its own
     again = train(
         before.experiment,
-        before.seeds if found.seeds is None else found.seeds,
-        out=found.out,
+        seeds,
+        out=out,
+        resume=found.go_on,
         base_seed=before.record["base_seed"],
         grid=before.lanes.grid,
-        width=before.record.get("layout", {}).get("width"),
-        split_rows=before.record.get("layout", {}).get("split", 1) > 1,
+        width=layout.get("width"),
+        split_rows=layout.get("split", 1) > 1,
         progress=not found.quiet,
     )
     show_run(again)

@@ -1,0 +1,105 @@
+"""A new run that goes on where another one's checkpoint has some of its seeds: fewer of them, or on other devices."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from marlx_envs.options import UsageError
+
+from marlx.host import directory, limits, provenance, seed_ids
+from marlx.host.checkpoints import Checkpoints, Saved
+from marlx.host.files import write_toml
+from marlx.host.lanes import Lanes
+from marlx.host.metrics import Recorder
+from marlx.host.results import Run, recorded
+
+
+def branch(source: Run, seeds: Sequence[int], out: str | Path | None) -> Path:
+    """Writes a run directory that `train(..., resume=True)` goes on with; returns its path.
+
+    It holds what the newest whole checkpoint of `source` has of these seeds, and their evaluations before it. On the
+    same kind of device the seeds then become what they would have become in `source`, to the bit.
+
+    Args:
+        seeds: ids, of the chunk that `source` was at work on.
+        out: as for `train`; a run that is there already is left as it is.
+
+    Raises:
+        UsageError: the checkpoint does not hold these seeds, or there is none.
+        DiskError: a directory cannot be read or written.
+    """
+    if out is not None and directory.holds_run(directory.locate(out)):
+        return directory.locate(out)
+    if source.finished:
+        raise UsageError(f"{source.path} is finished; there is nothing to go on with")
+    limits.check(source)
+    lanes = Lanes(source.experiment, seeds, source.lanes.grid)
+    with directory.held(source.path):
+        saved = _newest(source.path)
+        rows = _rows(source, lanes, saved)
+        kept = out is not None and directory.locate(out).is_dir()
+        experiment = source.experiment
+        path = directory.claim(out, f"{experiment.algorithm_name}-{experiment.environment_name}")
+        try:
+            with directory.held(path):
+                _write(path, source, lanes, saved, rows)
+        except BaseException:
+            directory.release(path, kept)
+            raise
+    return path
+
+
+def _newest(path: Path) -> Saved:
+    told: list[str] = []
+    checkpoints = Checkpoints(path)
+    try:
+        for saved in checkpoints.newest_first(told.append):
+            return saved
+    finally:
+        checkpoints.close()
+    raise UsageError(f"{path} has no whole checkpoint to go on from{'; ' * bool(told)}{'; '.join(told)}")
+
+
+def _rows(source: Run, lanes: Lanes, saved: Saved) -> npt.NDArray[np.int64]:
+    """Where the arrays of a checkpoint have each of these lanes."""
+    first, place = saved.notes["firsts"][-1], {seed: i for i, seed in enumerate(source.seeds)}
+    unknown = [seed for seed in lanes.seeds if seed not in place]
+    if unknown:
+        raise UsageError(f"{source.path} has no seed {unknown[0]}; it has {seed_ids.text(source.seeds)}")
+    points = range(len(lanes.points))
+    rows = np.array([point * len(place) + place[seed] - first for point in points for seed in lanes.seeds])
+    elsewhere = np.flatnonzero((rows < 0) | (rows >= saved.notes["count"]))
+    if elsewhere.size:
+        there = source.lanes.ids(slice(first, first + saved.notes["count"]))
+        raise UsageError(
+            f"the newest checkpoint of {source.path} does not hold seed {lanes.ids()[elsewhere[0]]}; the chunk of "
+            f"seeds at work was {seed_ids.text(there)}"
+        )
+    return rows
+
+
+def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArray[np.int64]) -> None:
+    """The files of the new run; experiment.toml, which makes it one, is the last."""
+    notes, columns = saved.notes, lanes.columns()
+    mine = [dict(zip(columns, lane, strict=True)) for lane in zip(*(x.tolist() for x in columns.values()), strict=True)]
+    dead = [entry for entry in notes["dead"] if {name: entry[name] for name in columns} in mine]
+    fresh = {"firsts": [0], "count": len(rows), "steps_before": 0, "seconds": 0.0, "busy": 0.0, "dead": dead}
+    recorder = Recorder(path)
+    for index in range(notes["recorded"]):
+        recorder.take(Recorder(source.path), notes["firsts"][-1], index, notes["count"], rows)
+    checkpoints = Checkpoints(path)
+    checkpoints.save({**notes, **fresh}, {name: array[rows] for name, array in saved.arrays.items()})
+    checkpoints.close()
+    same = source.record["hardware"]["platform"] == provenance.hardware()["platform"]
+    names = ("format", "base_seed", "grid", "versions", *(["layout"] if same else []))  # else another width suits
+    record: dict[str, Any] = {name: source.record[name] for name in names if name in source.record}
+    record |= {
+        "seeds": seed_ids.text(lanes.seeds),
+        "status": "interrupted",
+        "dead": dead,
+        "branch_of": str(source.path),
+    }
+    write_toml(path / directory.RECORD, record)
+    write_toml(path / directory.EXPERIMENT, recorded(source.experiment))

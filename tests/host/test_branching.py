@@ -1,0 +1,79 @@
+"""Some seeds of a stopped run go on in a run of their own, as they would have there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import marlx
+from marlx.host import branching, checkpoints, directory
+from marlx.host.cli import main
+
+from .resuming import assert_same, run, stopped
+
+GRID = {"training.learning_rate": [1e-3, 1e-2]}
+
+
+@pytest.fixture
+def five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of five seeds that was stopped."""
+    stopped(tmp_path / "five", monkeypatch, seeds=5)
+    return tmp_path / "five"
+
+
+def test_some_seeds_go_on_by_themselves(five: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As if they had always been alone; in the order asked for."""
+    words = ["repeat", str(five), "--seeds", "3,1", "--continue", "--quiet", "--out", str(tmp_path / "two")]
+    assert main(words) == 0
+    run(tmp_path / "alone", seeds=[3, 1])
+    assert_same(tmp_path / "alone", tmp_path / "two")
+    log = (tmp_path / "two" / "events.log").read_text()
+    assert "going on from checkpoint 0, " in log and "evaluation at 80" not in log
+    assert marlx.load_run(tmp_path / "two").record["branch_of"] == str(five)
+    assert not marlx.load_run(five).finished  # and still whole
+    assert run(five, seeds=5, resume=True).finished
+    assert main(words) == 0  # finished: nothing to do
+    assert main([*words[:3], "2", *words[4:]]) == 2
+    assert "holds another run: seeds is '3:4,1:2' there, not '0:2'" in capsys.readouterr().err
+
+
+def test_seeds_of_a_grid_go_on_at_every_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path / "run", monkeypatch, grid=GRID)
+    path = branching.branch(marlx.load_run(tmp_path / "run"), [2, 0], tmp_path / "two")
+    assert run(path, seeds=[2, 0], grid=GRID, resume=True).finished
+    run(tmp_path / "alone", seeds=[2, 0], grid=GRID)
+    assert_same(tmp_path / "alone", path)
+
+
+def test_dead_seeds_stay_dead_in_a_branch(five: Path, tmp_path: Path) -> None:
+    deaths = [{"seed": seed, "env_steps": 8, "cause": "loss"} for seed in (1, 2)]
+    saved = branching._newest(five)
+    opened = checkpoints.Checkpoints(five)
+    opened.save({**saved.notes, "dead": deaths}, saved.arrays)
+    opened.close()
+    path = branching.branch(marlx.load_run(five), [4, 2], tmp_path / "two")
+    assert marlx.load_run(path).record["dead"] == deaths[1:]
+    assert branching._newest(path).notes["dead"] == deaths[1:]
+
+
+def test_what_cannot_go_on_is_told(five: Path, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusal(source: Path, *seeds: int) -> str:
+        with pytest.raises(marlx.UsageError) as error:
+            branching.branch(marlx.load_run(source), seeds, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+        return str(error.value)
+
+    assert refusal(finished, 0) == f"{finished} is finished; there is nothing to go on with"
+    assert refusal(five, 1, 9) == f"{five} has no seed 9; it has 0:5"
+    with directory.held(five):
+        assert refusal(five, 0).startswith(f"another process is at work in {five}")
+    part = five / "metrics" / "00000000-000000.parquet"
+    part.rename(tmp_path / "aside")
+    assert "00000000-000000.parquet" in refusal(five, 0)
+    (tmp_path / "aside").rename(part)
+    with pytest.raises(marlx.UsageError, match="holds another run|is not empty"):
+        branching.branch(marlx.load_run(five), [0], tmp_path)
+    shutil.rmtree(five / "checkpoints")
+    assert refusal(five, 0) == f"{five} has no whole checkpoint to go on from"
+    stopped(tmp_path / "chunks", monkeypatch, seeds=5, chunk=2, after=5)
+    assert refusal(tmp_path / "chunks", 3, 4).endswith("does not hold seed 4; the chunk of seeds at work was 2:4")
