@@ -260,21 +260,16 @@ print(json.dumps([codes, [name for name in heavy if name in sys.modules]]))
     assert time.perf_counter() - started < 2  # of a loaded machine; alone it is a tenth
 
 
-def test_ctrl_c_in_a_shell() -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_a_process_is_told_to_stop(
+    number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-C, a kill and a cluster's warning; until then nobody else may be at work there."""
     command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"]
     command[-1] += "import sys; from marlx.host.cli import main; sys.exit(main(sys.argv[1:]))"
-    command += [
-        *TRAIN,
-        *SMALL,
-        "training.total_steps=1e9",
-        "evaluation.interval=20000",
-        "--seeds",
-        "2",
-        "--width",
-        "1",
-        "--out",
-        "run",
-    ]
+    words = [*TRAIN, *SMALL, "training.total_steps=1e9", "evaluation.interval=20000"]
+    words += ["--seeds", "2", "--width", "1", "--out", "run"]
+    command += words
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment())
     try:
         deadline = time.monotonic() + 100
@@ -282,16 +277,17 @@ def test_ctrl_c_in_a_shell() -> None:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        assert main([*words, "--resume"]) == 2
+        assert "another process is at work in run; wait for it" in capsys.readouterr().err
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert re.fullmatch(r"marlx: stopped after [\d,]+ of 1,000,000,000 steps; .* go on with .*\n", errors), errors
     import marlx
 
     assert not marlx.load_run("run").metrics().empty
-    assert marlx.load_run("run").record["layout"]["devices"] == min(2, len(os.sched_getaffinity(0)))
 
 
 def _environment() -> dict[str, str]:

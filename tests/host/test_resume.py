@@ -17,15 +17,13 @@ import pytest
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.host import checkpoints, directory, files, job
-from marlx.host.checkpoints import Checkpoints
+from marlx.host import directory, files, job
 from marlx.host.cli import main
-from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
 from marlx.host.signals import Interrupted
 
 from .conftest import SMALL
-from .resuming import assert_same, experiment, paths, run, stopped
+from .resuming import assert_same, paths, run, stopped
 
 SLOW = pytest.mark.slow
 GRID = {"training.learning_rate": [1e-3, 1e-2]}
@@ -279,21 +277,6 @@ def test_without_its_replay_a_run_goes_on_by_fresh_play(tmp_path: Path, monkeypa
     table = run(tmp_path / "run", resume=True, checkpoint_replay=False).metrics()
     assert table.env_steps.tolist() == [80, 160, 240, 320] * 3 and np.isfinite(table.loss).all()
     assert "it is filled by fresh play" in (tmp_path / "run" / "events.log").read_text()
-
-
-def test_some_seeds_of_a_checkpoint_go_on_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """States of seeds 2 and 0 of a checkpoint, trained on without the others, are theirs to the bit."""
-    stopped(tmp_path / "run", monkeypatch)
-    saved = next(Checkpoints(tmp_path / "run").newest_first(pytest.fail))
-    iteration = saved.notes["iteration"]
-    ends = []
-    for seeds in ([0, 1, 2], [2, 0]):
-        work = job.Job(tmp_path / "run", Lanes(experiment(), seeds), 0, job.Settings())
-        fleet = work._seats(0, len(seeds))
-        state = checkpoints.restore(saved.arrays, fleet.shapes, np.asarray(seeds))
-        ends.append(checkpoints.flatten(fleet.train(iteration, 5, fleet.pad(state))))
-    for name, array in ends[1].items():
-        np.testing.assert_array_equal(array[:2], ends[0][name][[2, 0]])
 
 
 @pytest.mark.slow
