@@ -69,10 +69,17 @@ class Run:
         """Whether the run was trained to its end."""
         return bool(self.record["status"] == "finished")
 
+    def need(self, *names: str) -> None:
+        """Raises `UsageError` if a finished run lacks one of the files that its end wrote."""
+        for name in names if self.finished else ():
+            if not (self.path / name).is_file():
+                raise UsageError(f"{self.path / name} is missing, though the run is finished; it was there at its end")
+
     def tidy(self) -> "pd.DataFrame":
-        """Metrics as they are stored: seed, env_steps, name, value."""
+        """Metrics as they are stored: seed, env_steps, name, value. Raises `UsageError` if they are not whole."""
         from marlx.host import metrics
 
+        self.need(directory.METRICS)
         return metrics.read(self.path, self.lanes)
 
     def metrics(self) -> "pd.DataFrame":
@@ -86,6 +93,7 @@ class Run:
         """Parameters at the end, a pytree with leading axis [S]. Raises `UsageError` if the run has none."""
         from marlx.host import evaluation
 
+        self.need(directory.PARAMETERS)
         return evaluation.load_params(self)
 
     @cached_property
@@ -93,6 +101,7 @@ class Run:
         """Parameters of each seed's highest evaluation, like `params`. Raises `UsageError` if the run has none."""
         from marlx.host import evaluation
 
+        self.need(directory.PARAMETERS)
         return evaluation.load_params(self, best=True)
 
     def episodes(self, parameters: str = "final") -> int:

@@ -60,6 +60,7 @@ def train(
         if other:
             raise UsageError(f"{existing.path} holds another run: {other}")
         if existing.finished:
+            existing.need(directory.METRICS, directory.PARAMETERS)
             return existing
     else:
         check_toml(directory.EXPERIMENT, recorded(experiment))

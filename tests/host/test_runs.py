@@ -236,6 +236,18 @@ def test_damage_is_one_line(finished: Path, tmp_path: Path, name: str, content: 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["metrics.parquet", "parameters.npz"])
+def test_a_finished_run_without_a_file_is_told(finished: Path, tmp_path: Path, name: str) -> None:
+    """Not an empty table; nor is there anything that --resume could go on with."""
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    run = marlx.load_run(tmp_path / "run")
+    with pytest.raises(UsageError, match=f"{name} is missing"):
+        _ = run.metrics() if name == "metrics.parquet" else run.params
+    with pytest.raises(UsageError, match=f"{name} is missing"):
+        marlx.train(run.experiment, seeds=2, out=tmp_path / "run", resume=True)
+
+
 def test_parameters_of_another_composition_are_refused(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     arrays = dict(np.load(finished / "parameters.npz"))
@@ -243,7 +255,7 @@ def test_parameters_of_another_composition_are_refused(finished: Path, tmp_path:
     with pytest.raises(UsageError, match="do not fit the experiment"):
         assert marlx.load_run(tmp_path / "run").params
     (tmp_path / "run" / "parameters.npz").unlink()
-    with pytest.raises(UsageError, match="holds no parameters"):
+    with pytest.raises(UsageError, match="parameters.npz is missing, though"):
         assert marlx.load_run(tmp_path / "run").params
 
 
