@@ -82,8 +82,8 @@ def run(found: argparse.Namespace) -> int:
     backend.prepare(backend.cores() if found.split_rows else len(seeds), not found.no_cache)
 
     from marlx.experiment import configure
+    from marlx.host.processes import is_one_of_several
     from marlx.host.runs import train
-    from marlx.host.shares import is_one_of_several
     from marlx.host.summary import show_run
 
     experiment = configure(found.algorithm, found.environment, *found.overrides)
@@ -146,8 +146,7 @@ def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
     """Starts processes of this host, each with a GPU of its own where there are several."""
     import jax
 
-    from marlx.engine.seeds import accelerator_width
-    from marlx.host import shares
+    from marlx.host import processes, shares
 
     jax.config.update("jax_platforms", "cpu")  # this process only looks at names, and at what the others wrote
 
@@ -159,9 +158,9 @@ def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
     if "--processes" in words:
         place = words.index("--processes")
         del words[place : place + 2]
-    if found.width is None and shares.accelerators():  # one for all, though shares differ in size
-        words += ["--width", str(accelerator_width(-(-seeds // count)))]
-    code = shares.run_here(count, words)
+    if found.width is None:
+        words += processes.common_width(-(-seeds // count), count)
+    code = max(processes.run_here([["train", *words, "--share", f"{index}/{count}"] for index in range(count)], count))
     if code == 0:
         show_run(shares.load_run(found.out))
     return code
