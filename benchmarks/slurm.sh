@@ -62,7 +62,7 @@ scancel --signal=USR2 "$job"
 sleep 5
 $marlx sweep "$folder/sweep.toml" --out "$folder/queued" --status
 while [ -n "$(squeue -h -o %A)" ]; do sleep 2; done
-cat "$folder"/queued/jobs/*.err | grep -i -E "preempt|requeue|checkpoint" || true
+cat "$folder"/queued/jobs/*/*.err | grep -i -E "preempt|requeue|checkpoint" || true
 grep -h "going on from" "$folder"/queued/*/events.log
 $marlx sweep "$folder/sweep.toml" --out "$folder/queued" --quiet
 $marlx sweep "$folder/sweep.toml" --out "$folder/here" --quiet > /dev/null

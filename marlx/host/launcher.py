@@ -1,6 +1,7 @@
 """Cells of a sweep as jobs of a cluster's queue, by submitit; `local` is the same path on this machine.
 
-A job that is preempted or runs out of time is queued again by submitit and goes on from its last checkpoint.
+A job that is preempted or runs out of time is queued again by submitit, as often as it takes, and goes on from its last
+checkpoint.
 """
 
 import os
@@ -23,6 +24,8 @@ from marlx.host.sweep import JOBS, PLAN, Cell, read_sweep
 
 LAUNCHERS = ("local", "slurm")
 QUEUE = "queue.toml"
+MINUTES = {"local": 60 * 24 * 365, "slurm": 60}  # of a job, where none are given; only a queue has a reason for a limit
+MOST_TIMEOUTS = 1_000  # of a job; an end there must be, as one whose minutes do not suffice to compile never gets on
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ def submit(
         place.mkdir(exist_ok=True)
         folder = tempfile.mkdtemp(dir=place)  # submitit unpickles what it finds, so nothing may lie there before
     with _refusals():
-        executor = submitit.AutoExecutor(folder=folder, cluster=launcher)
-        executor.update_parameters(name=f"marlx-{out.name}", **{"timeout_min": 60, **resources})
+        executor = submitit.AutoExecutor(folder, launcher, **{f"{launcher}_max_num_timeout": MOST_TIMEOUTS})
+        executor.update_parameters(name=f"marlx-{out.name}", **{"timeout_min": MINUTES[launcher], **resources})
         with executor.batch():
             jobs = [executor.submit(CellJob(str(out.absolute()), cell.name, dict(settings))) for cell in cells]
     mine = {cell.name: (launcher, str(job.job_id)) for cell, job in zip(cells, jobs, strict=True)}
@@ -87,21 +90,22 @@ def submit(
     return jobs
 
 
-def queued(out: Path) -> set[str]:
-    """Names of the cells for which a job waits or runs in SLURM's queue.
+def jobs(out: Path) -> dict[str, str]:
+    """What became of the latest job of each cell, for cells that are not finished: "queued", "running" or "failed".
+
+    A job that SLURM's queue has no more failed: an error, a kill, a cancellation. A local one failed if it left an error;
+    of any other it says nothing, its run does.
 
     Raises:
         UsageError: jobs were queued from here, and the queue does not answer.
     """
-    jobs = {number: name for name, (launcher, number) in _queue(out).items() if launcher == "slurm"}
-    if not jobs:
-        return set()
-    command = ["squeue", "--noheader", "--array", "--format=%i"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UsageError(f"SLURM's queue does not answer: {' '.join(str(error).split())[:120]}") from error
-    return {jobs[number] for number in found.stdout.split() if number in jobs}
+    entries = _queue(out)
+    local = {name: number for name, (launcher, number) in entries.items() if launcher == "local"}
+    queued = {number: name for name, (launcher, number) in entries.items() if launcher == "slurm"}
+    found = {name: "failed" for name, number in local.items() if any((out / JOBS).glob(f"*/{number}_*_result.pkl"))}
+    found |= dict.fromkeys(queued.values(), "failed")
+    waiting = _waiting() if queued else {}
+    return found | {queued[number]: word for number, word in waiting.items() if number in queued}
 
 
 def resources(words: Sequence[str]) -> dict[str, Any]:
@@ -138,6 +142,17 @@ def _queue(out: Path) -> dict[str, tuple[str, str]]:
         for name, entry in found.items()
         if isinstance(entry, list) and len(entry) == 2
     }
+
+
+def _waiting() -> dict[str, str]:
+    """Number of each job in SLURM's queue -> queued or running. Raises `UsageError`."""
+    command = ["squeue", "--noheader", "--array", "--format=%i %t"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UsageError(f"SLURM's queue does not answer: {' '.join(str(error).split())[:120]}") from error
+    lines = [line.split() for line in found.stdout.splitlines()]
+    return {line[0]: "queued" if line[-1] == "PD" else "running" for line in lines if line}
 
 
 @contextmanager

@@ -55,6 +55,6 @@ class StopRequest:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None:
+        if self.number is not None and number != signal.SIGUSR2:  # a queue sends it right after SIGTERM
             raise KeyboardInterrupt
         self.number = StopRequest.latest = number

@@ -119,7 +119,7 @@ class State:
     """How far a cell has come."""
 
     cell: Cell
-    status: str  # missing, running, stopped, finished, other (another run), damaged
+    status: str  # missing, running, stopped by a signal, failed otherwise, finished, other (another run), damaged
     share: float  # of its steps
     dead: int = 0  # seeds
 
@@ -135,7 +135,7 @@ def states(sweep: Sweep, out: Path) -> Iterator[State]:
             continue
         found = [_state(sweep, cell, seeds, path) for seeds, path in parts]
         words = {state.status for state in found}
-        mixed = next((word for word in ("damaged", "other", "running") if word in words), "stopped")
+        mixed = next((word for word in ("damaged", "other", "running", "failed") if word in words), "stopped")
         status = mixed if len(words) > 1 else words.pop()
         share = sum(state.share for state in found) / len(found)  # sizes are at most one seed apart
         yield State(cell, status, share if status == "finished" else min(share, 0.99), sum(x.dead for x in found))
@@ -143,8 +143,9 @@ def states(sweep: Sweep, out: Path) -> Iterator[State]:
 
 def _state(sweep: Sweep, cell: Cell, seeds: list[int], path: Path) -> State:
     """The state of a cell, or of a part with some of its seeds, in a directory."""
+    at_work = directory.is_held(path)  # asked before it is read: a run that ends meanwhile says so
     if not directory.holds_run(path):
-        return State(cell, "running" if directory.is_held(path) else "missing", 0.0)
+        return State(cell, "running" if at_work else "missing", 0.0)
     try:
         run = load_run(path)
         lanes, written = run.lanes, run.tidy()
@@ -155,7 +156,8 @@ def _state(sweep: Sweep, cell: Cell, seeds: list[int], path: Path) -> State:
     total = cell.experiment.training["total_steps"] * len(lanes)
     lane = [name for name in written.columns if name not in ("env_steps", "name", "value")]
     done = written.groupby(lane)["env_steps"].max().sum() if len(written) else 0
-    status = "finished" if run.finished else "running" if directory.is_held(path) else "stopped"
+    ended = {"interrupted": "stopped", "running": "failed"}  # who still says that it runs did not live to say more
+    status = "finished" if run.finished else "running" if at_work else ended[run.record["status"]]
     return State(cell, status, 1.0 if run.finished else min(done / total, 0.99), len(run.record["dead"]))
 
 

@@ -19,6 +19,7 @@ from marlx.host.sweep import PLAN, Cell, Sweep, check_place, prepare, results, s
 
 MOST_ROWS = 40
 MOST_NAMES = 4
+LEFT = ("missing", "stopped", "failed")  # states of cells that the same command trains
 
 
 def sweep(
@@ -47,8 +48,8 @@ def sweep(
     prepare(plan, out)
     cells = asked.cells if share else _unfinished(asked, out)
     if queue == "slurm":
-        waiting = launcher.queued(out)
-        cells = [cell for cell in cells if cell.name not in waiting]
+        known = launcher.jobs(out)
+        cells = [cell for cell in cells if known.get(cell.name, "failed") == "failed"]
         jobs = launcher.submit(out, cells, queue, settings, resources) if cells else []
         words = f"`marlx sweep {out / PLAN} --out {out} --status` shows how far they are"
         sys.stdout.write(f"{len(jobs)} jobs queued; {words}\n")
@@ -73,7 +74,7 @@ def _unfinished(plan: Sweep, out: Path) -> list[Cell]:
         if state.status in ("other", "damaged"):
             what = "holds another run" if state.status == "other" else "is damaged"
             raise UsageError(f"{out / state.cell.name} {what}; move it away, and the sweep trains that run anew")
-    return [state.cell for state in found if state.status in ("missing", "stopped")]
+    return [state.cell for state in found if state.status in LEFT]
 
 
 def _as_jobs(cells: Sequence[Cell], out: Path, settings: Mapping[str, Any], resources: Mapping[str, Any]) -> int:
@@ -144,14 +145,14 @@ def _announce(number: int, count: int, name: str, settings: Mapping[str, Any]) -
 
 
 def show_states(plan: Sweep, out: Path) -> None:
-    """A line for each cell: missing, queued, running, stopped, finished. Raises `UsageError` at another sweep."""
+    """A line for each cell: missing, queued, running, stopped, failed, finished. Raises `UsageError` at another sweep."""
     check_place(plan, out)
     table = Table("run", "state", "steps done", "dead seeds")
-    waiting = launcher.queued(out)
+    jobs = launcher.jobs(out)
     for state in states(plan, out):
         word = {"other": "another run is in its place"}.get(state.status, state.status)
-        if state.cell.name in waiting and state.status in ("missing", "stopped"):
-            word = "queued"
+        if state.status in LEFT:
+            word = jobs.get(state.cell.name, word)
         table.add_row(Text(state.cell.name), word, f"{state.share:.0%}", str(state.dead or ""))
     Console(highlight=False).print(table)
 

@@ -21,6 +21,14 @@ def test_the_first_asks_and_the_second_stops(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
+def test_a_queue_that_sends_two_is_not_impatient() -> None:
+    """SIGTERM and then SIGUSR2: the run is to stop soon, and to be run again."""
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert stop.number == signal.SIGUSR2
+
+
 def test_what_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
