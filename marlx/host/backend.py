@@ -4,6 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from marlx.host.cache import tidy
+
 
 def prepare(seeds: int, cache: bool = True) -> None:
     """Settles devices and compilation cache; does nothing to what the user has settled or what has started already.
@@ -23,6 +25,7 @@ def prepare(seeds: int, cache: bool = True) -> None:
         with suppress(OSError):  # a home that cannot be written to: compile anew each time
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
+                tidy(folder)
                 jax.config.update("jax_compilation_cache_dir", str(folder))
                 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
