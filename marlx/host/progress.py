@@ -28,6 +28,7 @@ class Reporter:
         self._task: Any = None
         self._started = self._said = 0.0
         self._first: tuple[int, int] | None = None
+        self._planned = 0  # steps done at the latest update
         self._latest = ""
 
     def say(self, line: str) -> None:
@@ -60,7 +61,9 @@ class Reporter:
         now = time.monotonic()
         done = finished * self._each + at_work * steps
         line = self.rate(done, all_steps, now) + self._latest
-        chunk = f" of seeds {finished + 1:,} to {finished + at_work:,} of {self._seeds:,}"
+        first, last = finished + 1, finished + at_work
+        which = f"seeds {first:,} to {last:,}" if at_work > 1 else f"seed {first:,}"
+        chunk = f" of {which} of {self._seeds:,}"
         line = f"{steps:,} of {self._each:,} steps{chunk if at_work < self._seeds else ' of each seed'}, {line}"
         if self._bar:
             self._bar.update(self._task, completed=done, description=line)
@@ -73,8 +76,10 @@ class Reporter:
 
         Args:
             planned: how many of all planned steps are done; `all_steps` are those that really were steps of episodes.
+                Fewer than before: a chunk begins again, with less memory, and its rate is another one.
         """
-        if self._first is None:
+        again, self._planned = planned < self._planned, planned
+        if self._first is None or again:
             self._first, self._started = (planned, all_steps), now
             return "measuring"
         elapsed, done = now - self._started, planned - self._first[0]
