@@ -1,6 +1,6 @@
 #!/bin/bash
-# A sweep through a real SLURM on this machine: queued, preempted by requeue in mid-run, gone on with, compared with a
-# sweep without a queue. Needs root and Debian's packages slurm-wlm and munge (apt-get install slurm-wlm munge).
+# A sweep through a real SLURM on this machine: queued, preempted by requeue in mid-run, one job killed, gone on with,
+# compared with a sweep without a queue. Needs root and Debian's packages slurm-wlm and munge (apt-get install slurm-wlm munge).
 #   benchmarks/slurm.sh [FOLDER]       prints what it saw; exit code 0 if every number is the same
 set -euo pipefail
 folder=$(realpath -m "${1:-$(mktemp -d)}")
@@ -61,6 +61,14 @@ echo "job $job is at work: it is asked to save, as before a preemption, and queu
 scancel --signal=USR2 "$job"
 sleep 5
 $marlx sweep "$folder/sweep.toml" --out "$folder/queued" --status
+while [ -z "$(squeue -h -t R -o %A)" ]; do sleep 0.2; done
+job=$(squeue -h -t R -o %A | tail -1)
+echo "job $job is killed"
+scancel --signal=KILL "$job"
+while [ -n "$(squeue -h -o %A)" ]; do sleep 2; done
+$marlx sweep "$folder/sweep.toml" --out "$folder/queued" --status | tee "$folder/status"
+grep -q failed "$folder/status"
+$marlx sweep "$folder/sweep.toml" --out "$folder/queued" --launcher slurm    # only what failed
 while [ -n "$(squeue -h -o %A)" ]; do sleep 2; done
 cat "$folder"/queued/jobs/*/*.err | grep -i -E "preempt|requeue|checkpoint" || true
 grep -h "going on from" "$folder"/queued/*/events.log

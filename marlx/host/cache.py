@@ -1,8 +1,8 @@
 """The folder of compiled programs that JAX fills: damaged entries go, and the oldest where there are too many.
 
-JAX writes an entry in its place, without a lock. A kill or a full disk leaves a part of one, and as JAX replaces no entry
-every later run would warn and compile anew. (JAX's own bound on the folder locks it, but does not write whole either,
-and after a kill between an entry and the file of its time every later write fails.)
+JAX writes an entry in its place, without a lock. A kill or a full disk leaves a part of one, and as JAX replaces no
+entry every later run would warn and compile anew. (JAX's own bound on the folder locks it, but does not write whole
+either, and after a kill between an entry and the file of its time every later write fails.)
 """
 
 import stat

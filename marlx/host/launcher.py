@@ -93,8 +93,8 @@ def submit(
 def jobs(out: Path) -> dict[str, str]:
     """What became of the latest job of each cell, for cells that are not finished: "queued", "running" or "failed".
 
-    A job that SLURM's queue has no more failed: an error, a kill, a cancellation. A local one failed if it left an error;
-    of any other it says nothing, its run does.
+    A job that SLURM's queue has no more failed: an error, a kill, a cancellation. A local one failed if it left an
+    error; of any other the run itself tells.
 
     Raises:
         UsageError: jobs were queued from here, and the queue does not answer.

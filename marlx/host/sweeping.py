@@ -145,7 +145,11 @@ def _announce(number: int, count: int, name: str, settings: Mapping[str, Any]) -
 
 
 def show_states(plan: Sweep, out: Path) -> None:
-    """A line for each cell: missing, queued, running, stopped, failed, finished. Raises `UsageError` at another sweep."""
+    """A line for each cell: missing, queued, running, stopped, failed, finished.
+
+    Raises:
+        UsageError: the directory holds another sweep, or SLURM's queue does not answer.
+    """
     check_place(plan, out)
     table = Table("run", "state", "steps done", "dead seeds")
     jobs = launcher.jobs(out)

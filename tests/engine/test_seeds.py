@@ -1,4 +1,4 @@
-"""What a fleet compiles to: a program whose size does not depend on how many seeds there are, no word between devices."""
+"""What a fleet compiles to: a program that does not grow with seeds, no word between devices, states in place."""
 
 import re
 from functools import cache

@@ -1,4 +1,4 @@
-"""Cells as jobs of a queue: the queue is a SLURM of shell scripts, and its jobs run here as submitit runs them there."""
+"""Cells as jobs of a queue: the queue is a SLURM of shell scripts, its jobs run here as submitit runs them there."""
 
 import importlib.util
 import os

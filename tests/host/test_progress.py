@@ -32,11 +32,12 @@ def test_a_file_gets_lines_that_count_seeds_and_steps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five seeds of 1000 steps, two at a time, 50 steps/s: of 5000 steps 500 are done before the clock starts."""
-    now = 0.0
-    monkeypatch.setattr("marlx.host.progress.time", SimpleNamespace(monotonic=lambda: now))
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("marlx.host.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
+    updates = ((10.0, 0, 2, 500), (31.0, 2, 2, 25), (80.0, 4, 1, 500), (83.0, 4, 1, 650))
     with Reporter(total_steps=1000, seeds=5, show=True) as report:
         report.update(0, 2, 250, 500)
-        for now, finished, at_work, steps in ((10.0, 0, 2, 500), (31.0, 2, 2, 25), (80.0, 4, 1, 500), (83.0, 4, 1, 650)):
+        for clock.now, finished, at_work, steps in updates:
             report.update(finished, at_work, steps, finished * 1000 + at_work * steps)
     assert capsys.readouterr().out.splitlines() == [
         "500 of 1,000 steps of seeds 1 to 2 of 5, 50 steps/s, 1:20 left",
@@ -49,10 +50,10 @@ def test_a_chunk_that_begins_again_is_measured_anew(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory ran out at 900 of 1000 steps of two seeds; one by one, they make 10 steps/s."""
-    now = 0.0
-    monkeypatch.setattr("marlx.host.progress.time", SimpleNamespace(monotonic=lambda: now))
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("marlx.host.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
     with Reporter(total_steps=1000, seeds=2, show=True) as report:
-        for now, at_work, steps in ((0.0, 2, 0), (20.0, 2, 900), (30.0, 1, 100), (40.0, 1, 200)):
+        for clock.now, at_work, steps in ((0.0, 2, 0), (20.0, 2, 900), (30.0, 1, 100), (40.0, 1, 200)):
             report.update(0, at_work, steps, at_work * steps)
     assert capsys.readouterr().out.splitlines() == [
         "900 of 1,000 steps of each seed, 90 steps/s, 0:02 left",

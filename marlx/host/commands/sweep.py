@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.toml", help="algorithms, environments, seeds, [set] and [axes]")
     parser.add_argument("--out", metavar="DIR", help="directory of the sweep (default: runs/NAME OF FILE)")
     parser.add_argument("--variant", metavar="NAME", help="a table of [variants] in the file, such as small")
-    parser.add_argument("--status", action="store_true", help="say what is done, running, failed, missing; train nothing")
+    parser.add_argument("--status", action="store_true", help="say what is done, running, failed, missing; train none")
     parser.add_argument("--launcher", metavar="NAME", help="local or slurm: runs as jobs, by submitit")
     parser.add_argument(
         "--resource", metavar="name=value", action="append", default=[], help="of a job, as submitit names it"
