@@ -1,5 +1,5 @@
 #!/bin/bash
-# A sweep through a real SLURM on this machine: queued, preempted by requeue in mid-run, one job killed, gone on with,
+# A sweep through a real SLURM on this machine: queued, preempted by requeue in mid-run, one job cancelled, gone on with,
 # compared with a sweep without a queue. Needs root and Debian's packages slurm-wlm and munge (apt-get install slurm-wlm munge).
 #   benchmarks/slurm.sh [FOLDER]       prints what it saw; exit code 0 if every number is the same
 set -euo pipefail
@@ -62,9 +62,9 @@ scancel --signal=USR2 "$job"
 sleep 5
 $marlx sweep "$folder/sweep.toml" --out "$folder/queued" --status
 while [ -z "$(squeue -h -t R -o %A)" ]; do sleep 0.2; done
-job=$(squeue -h -t R -o %A | tail -1)
-echo "job $job is killed"
-scancel --signal=KILL "$job"
+job=$(squeue -h --array -t R -o %i | tail -1)
+echo "job $job is cancelled"
+scancel "$job"
 while [ -n "$(squeue -h -o %A)" ]; do sleep 2; done
 $marlx sweep "$folder/sweep.toml" --out "$folder/queued" --status | tee "$folder/status"
 grep -q failed "$folder/status"
