@@ -152,7 +152,7 @@ def test_each_of_several_gpus_has_a_process(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(shares, "run_here", record)
     words = ["iql", "matrix_game", "--seeds", "10", "--out", str(tmp_path / "run")]
     assert main(["train", *words]) == main(["train", *words, "--processes", "2"]) == 3
-    assert asked == [(3, [*words, "--width", "4"]), (2, [*words, "--width", "8"])]  # of shares of 4 and 5 seeds
+    assert asked == [(3, words), (2, words)]
     assert main(["train", *words, "training.learnig_rate=1"]) == 2 and len(asked) == 2  # told once, before any starts
     assert shares.usual_count(tmp_path / "run", 2) == 2  # no more than there are seeds
     assert shares.usual_count(None, 8) == 1

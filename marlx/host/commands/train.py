@@ -74,8 +74,8 @@ def run(found: argparse.Namespace) -> int:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
     count = _processes(found, len(seeds))
     if count > 1:
-        return _in_processes(found, count, len(seeds))
-    seeds, out = _my_share(found, seeds)
+        return _in_processes(found, count)
+    seeds, out, settings["largest_share"] = _my_share(found, seeds)
 
     from marlx.host import backend
 
@@ -117,16 +117,16 @@ def _width(found: argparse.Namespace) -> int | str | None:
     return "measure"
 
 
-def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any]:
-    """The seeds of this process, and where it writes."""
+def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any, int]:
+    """The seeds of this process, where it writes, and how many seeds the largest share has."""
     from marlx.host import shares
 
     if found.share is None and found.distributed is None:
-        return seeds, found.out
+        return seeds, found.out, len(seeds)
     if found.out is None:
         raise UsageError("several processes need --out, the directory that they share")
     index, count = shares.parse(found.share) if found.share is not None else shares.distributed(found.distributed)
-    return shares.split(seeds, index, count), shares.part(found.out, index, count)
+    return shares.split(seeds, index, count), shares.part(found.out, index, count), -(-len(seeds) // count)
 
 
 def _processes(found: argparse.Namespace, seeds: int) -> int:
@@ -142,11 +142,10 @@ def _processes(found: argparse.Namespace, seeds: int) -> int:
     return count
 
 
-def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
+def _in_processes(found: argparse.Namespace, count: int) -> int:
     """Starts processes of this host, each with a GPU of its own where there are several."""
     import jax
 
-    from marlx.engine.seeds import accelerator_width
     from marlx.host import shares
 
     jax.config.update("jax_platforms", "cpu")  # this process only looks at names, and at what the others wrote
@@ -159,8 +158,6 @@ def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
     if "--processes" in words:
         place = words.index("--processes")
         del words[place : place + 2]
-    if found.width is None and shares.accelerators():  # one for all, though shares differ in size
-        words += ["--width", str(accelerator_width(-(-seeds // count)))]
     code = shares.run_here(count, words)
     if code == 0:
         show_run(shares.load_run(found.out))
