@@ -45,7 +45,7 @@ def tree_bytes(tree: Any) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def free_memory(devices: Iterable[jax.Device]) -> int:
+def free_memory(devices: Iterable[Any]) -> int:
     """Bytes that some of this process's devices have free, together."""
     found = [device.memory_stats() or {} for device in devices]
     if all("bytes_limit" in stats for stats in found):

@@ -106,7 +106,7 @@ def test_free_memory_is_that_of_the_devices() -> None:
         def memory_stats(self) -> dict[str, int]:
             return {"bytes_limit": 1000, "bytes_in_use": 300}
 
-    assert free_memory([Device(), Device()]) == 1400  # type: ignore[list-item]
+    assert free_memory([Device(), Device()]) == 1400
     assert 0 < free_memory(jax.local_devices()) == pytest.approx(free_memory(jax.local_devices()[:1]), rel=0.5)
 
 
