@@ -37,7 +37,7 @@ def run(*, quick: bool) -> list[Table]:
         for number in range(repeats):
             plain, grid = Path(folder) / f"plain-{number}", Path(folder) / f"grid-{number}"
             train = ["train", *WORK, "--seeds", str(seeds), "--processes", "1", "--out", str(plain)]
-            sweep = ["sweep", str(plan), "--out", str(grid)]
+            sweep = ["sweep", str(plan), "--processes", "1", "--out", str(grid)]
             rows.append(_row("plain seeds", seeds, train, plain))
             rows.append(_row(f"grid {side} x {side} x {each}", seeds, sweep, grid / "qmix-matrix_game"))
     columns = (

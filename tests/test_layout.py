@@ -36,6 +36,11 @@ def imported_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+def test_smax_is_played_without_jaxmarl() -> None:
+    found = imported_after("import jax, marlx_envs; marlx_envs.make('smax', scenario='3m').reset(jax.random.key(0))")
+    assert "marlx_envs" in found and "jaxmarl" not in found
+
+
 @pytest.mark.parametrize(
     "statement",
     [

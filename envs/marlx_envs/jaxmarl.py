@@ -45,12 +45,19 @@ def check_version() -> None:
 
 
 def load(module: str = "jaxmarl") -> Any:
-    """A module of jaxmarl, without the lines it prints. Raises `UsageError` as `check_version` does."""
+    """A module of jaxmarl, without the lines it prints.
+
+    Raises:
+        UsageError: as `check_version` does, or something that jaxmarl needs cannot be imported.
+    """
     check_version()
     quiet = io.StringIO()
     # Part of jaxmarl puts `sys.__stdout__` in place of whatever stdout and stderr were when it is imported.
     with redirect_stdout(quiet), redirect_stderr(quiet), patch.object(sys, "__stdout__", quiet):
-        return importlib.import_module(module)
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            raise UsageError(f"jaxmarl {VERSION} cannot be imported: {' '.join(str(error).split())[:200]}") from error
 
 
 class JaxMarlState(NamedTuple):

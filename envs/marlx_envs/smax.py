@@ -15,12 +15,22 @@ import jax.numpy as jnp
 from marlx_envs import jaxmarl, smax_battle
 from marlx_envs.base import Environment, Params, Spec, Step
 from marlx_envs.discovery import Entry
-from marlx_envs.options import UsageError, choice, flag, number, size, text, unknown
+from marlx_envs.options import UsageError, choice, flag, number, size, text
 from marlx_envs.smax_battle import Battle
 from marlx_envs.smax_engine import NativeEngine
 from marlx_envs.smax_rules import SHOOT, STOP, statistics
 from marlx_envs.smax_special import special
-from marlx_envs.smax_units import JAXMARL_KINDS, KNOWN_UNITS, SCENARIOS, UNITS, Scenario, kinds, n_kinds, team_of
+from marlx_envs.smax_units import (
+    JAXMARL_KINDS,
+    KNOWN_UNITS,
+    SCENARIOS,
+    UNITS,
+    Scenario,
+    kinds,
+    n_kinds,
+    team_of,
+    unknown_scenario,
+)
 
 Entry(
     name="smax",
@@ -57,7 +67,7 @@ class Smax(Environment):
 
     def __post_init__(self) -> None:
         if self.scenario not in SCENARIOS:
-            raise unknown("value of environment.scenario", self.scenario, SCENARIOS)
+            raise unknown_scenario(self.scenario)
         if self.engine == "jaxmarl":
             jaxmarl.check_version()
             if special(kinds(self.battle.allies + self.battle.enemies)) is not None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marlx_envs.options import UsageError, shown
+from marlx_envs.options import UsageError, shown, unknown
 
 
 class Unit(NamedTuple):
@@ -113,6 +113,19 @@ SCENARIOS = {
     "MMM": _fight("1v2M7m", "1v2M7m", 150),
     "MMM2": _fight("1v2M7m", "1v3M8m", 180),
 }
+# Maps of StarCraft II that exist here as something else, under another name.
+OTHERWISE = {
+    "corridor": "6z_vs_24zg_open",
+    **{f"{race}_5_vs_5": f"{race}_5v5_lite" for race in ("protoss", "terran", "zerg")},
+    **{f"{race}_5v5": f"{race}_5v5_lite" for race in ("protoss", "terran", "zerg")},
+}
+
+
+def unknown_scenario(name: str) -> UsageError:
+    """The error for a scenario that does not exist, with the nearest that does."""
+    if name in OTHERWISE:
+        return UsageError(f"environment.scenario {name!r} is not here as it is in StarCraft II; {OTHERWISE[name]!r} is")
+    return unknown("value of environment.scenario", name, SCENARIOS)
 
 
 def n_kinds(kinds: Kinds) -> int:

@@ -109,7 +109,7 @@ def choose_width(rows: int, seeds: int, fitting: int | None = None) -> int:
     return accelerator_width(-(-seeds // devices), WIDEST if fitting is None else fitting // devices)
 
 
-def accelerator_width(seeds: int, fitting: int) -> int:
+def accelerator_width(seeds: int, fitting: int = WIDEST) -> int:
     """Seeds to vmap on an accelerator that has `seeds` of them and memory for `fitting`: a power of two."""
     largest = 1 << max(fitting, 1).bit_length() - 1
     return min(1 << (seeds - 1).bit_length(), largest, WIDEST)

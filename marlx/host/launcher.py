@@ -33,12 +33,12 @@ class CellJob:
     name: str
     settings: Mapping[str, Any]
 
-    def __call__(self) -> str:
+    def __call__(self) -> None:
         """Trains what is left of the cell."""
         sweep = read_sweep(Path(self.out) / PLAN)
         cell = next(cell for cell in sweep.cells if cell.name == self.name)
         try:
-            return str(sweep.run(cell, Path(self.out), **{**self.settings, "progress": False}).record["status"])
+            sweep.run(cell, Path(self.out), **{**self.settings, "progress": False})
         except Interrupted as stop:
             if stop.number == signal.SIGUSR2:  # submitit's; what there is was saved, now the job is its again
                 os.kill(os.getpid(), signal.SIGUSR2)

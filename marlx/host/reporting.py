@@ -18,7 +18,7 @@ from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed, wide
 from marlx.host.progress import duration
 from marlx.host.results import Run, plain
-from marlx.host.shares import load_run
+from marlx.host.shares import find_run, load_run
 from marlx.host.sweep import PLAN, read_sweep
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def report(path: str, out: str | None) -> Path:
     if os.path.isfile(folder / PLAN):
         sweep = read_sweep(folder / PLAN)
         places = {cell.name: folder / cell.name for cell in sweep.cells}
-        found = {name: load_run(place) if directory.holds_run(place) else None for name, place in places.items()}
+        found = {name: find_run(place) for name, place in places.items()}
         coordinates = {cell.name: dict(cell.coordinates) for cell in sweep.cells}
         title = str(sweep.plan.get("title", folder.resolve().name))
     else:

@@ -1,39 +1,32 @@
 """One run by several processes: each trains a share of the seeds and writes a part, an ordinary run directory.
 
-Seeds never talk to each other, so processes need not either. On one host they are started here, one for each device,
-and one that dies leaves the others alone. On several hosts JAX finds out which process this is (SLURM, Kubernetes, TPU
-pods, Open MPI), and `marlx train --distributed` is started on each as usual there.
+Seeds never talk to each other, so processes need not either. On one host `marlx.host.processes` starts them. On several
+hosts JAX finds out which process this is (SLURM, Kubernetes, TPU pods, Open MPI), and `marlx train --distributed` is
+started on each as usual there.
 """
 
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlx_envs.options import UsageError, shown
 
-from marlx.engine.memory import PROCESSES
-from marlx.host import directory, results, seed_ids
+from marlx.host import directory, processes, results, seed_ids
 from marlx.host.ledger import result
 from marlx.host.metrics import Recorder
 from marlx.host.results import Run
-from marlx.host.signals import SIGNALS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-DEVICES = Path("/dev")
-PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")  # of JAX, for its GPUs
 _ASK = """
 import json, sys
 import jax
@@ -52,6 +45,13 @@ def split(ids: Sequence[int], index: int, count: int) -> list[int]:
 def part(out: str | Path, index: int, count: int) -> Path:
     """Where share `index` of `count` is written."""
     return directory.locate(out) / f"part-{index}-of-{count}"
+
+
+def places(out: str | Path, ids: Sequence[int], count: int) -> list[tuple[list[int], Path]]:
+    """Seeds and directory of each of `count` shares; of one (or none) all seeds and the directory of the run itself."""
+    if count < 2:
+        return [(list(ids), directory.locate(out))]
+    return [(split(ids, index, count), part(out, index, count)) for index in range(count)]
 
 
 def parse(word: str) -> tuple[int, int]:
@@ -88,65 +88,6 @@ def distributed(address: str | None) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def run_here(count: int, arguments: Sequence[str]) -> int:
-    """Starts `count` processes of `marlx train` on this host, each with a share; the worst of their exit codes.
-
-    The first shows its progress, all of them their errors. Signals are passed on, also that the terminal is gone; a
-    process killed in a way that it cannot notice leaves them at work.
-
-    Args:
-        arguments: of `marlx train`, without --processes.
-    """
-    started: list[subprocess.Popen[bytes]] = []
-
-    def forward(number: int, _: Any) -> None:
-        for process in started:
-            process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
-
-    before = {number: signal.signal(number, forward) for number in (*SIGNALS, signal.SIGHUP)}
-    try:
-        for index, own in enumerate(environments(count)):
-            command = [sys.executable, "-m", "marlx", "train", *arguments, "--share", f"{index}/{count}"]
-            shown_to = subprocess.DEVNULL if index else None
-            # A group of its own: a terminal sends Ctrl-C to its whole group, and the second one would stop it at once.
-            started.append(subprocess.Popen(command, env=os.environ | own, stdout=shown_to, process_group=0))
-        codes = [process.wait() for process in started]
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return max((code if code >= 0 else 128 - code) for code in codes)
-
-
-def is_one_of_several() -> bool:
-    """Whether this process was started by `run_here`."""
-    return PROCESSES in os.environ
-
-
-def environments(count: int) -> list[dict[str, str]]:
-    """Environment variables of each of `count` processes: its GPU, and how many share this host.
-
-    Where there are fewer GPUs than processes some share one and its memory; without any they share cores and memory.
-    """
-    devices = accelerators()
-    found: list[dict[str, str]] = [{PROCESSES: str(count)} for _ in range(count)]
-    for index, own in enumerate(found if devices else ()):
-        # Named, so that a GPU that does not start is an error: JAX would go on with the CPU.
-        own |= {VISIBLE: devices[index % len(devices)], "JAX_PLATFORMS": "cuda,cpu"}
-        if count > len(devices):
-            own["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.75 / -(-count // len(devices)):.2f}"
-    return found
-
-
-def accelerators() -> list[str]:
-    """The GPUs that JAX would take here, as `CUDA_VISIBLE_DEVICES` names them; JAX is not asked, it would take them."""
-    platforms = os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME") or "cuda"
-    there = sorted(re.sub(r"\D", "", path.name) for path in DEVICES.glob("nvidia[0-9]*"))
-    if platforms.split(",")[0] not in ("cuda", "gpu") or not there or not any(map(find_spec, PLUGINS)):
-        return []
-    mine = os.environ.get(VISIBLE)
-    return there if mine is None else [word for word in mine.split(",") if word.strip()]
-
-
 def usual_count(out: str | Path | None, seeds: int) -> int:
     """How many processes train a run of this host where nobody says: one for each GPU, so that none shares fate.
 
@@ -155,21 +96,37 @@ def usual_count(out: str | Path | None, seeds: int) -> int:
     Raises:
         UsageError: parts of different numbers of processes.
     """
-    if out is None or directory.holds_run(directory.locate(out)):
+    if out is None:
         return 1
-    counts = {count for _, _, count in _parts(directory.locate(out))}
+    return begun(out) or min(max(len(processes.accelerators()), 1), seeds)
+
+
+def begun(out: str | Path) -> int:
+    """How many processes have trained or train what there is of a run; 0: there is nothing.
+
+    Raises:
+        UsageError: parts of different numbers of processes.
+    """
+    place = directory.locate(out)
+    if directory.holds_run(place):
+        return 1
+    counts = {count for _, path, count in _parts(place) if directory.holds_run(path) or directory.is_held(path)}
     if len(counts) > 1:
         raise UsageError(f"{out} holds parts of runs of {' and '.join(map(str, sorted(counts)))} processes")
-    return counts.pop() if counts else min(max(len(accelerators()), 1), seeds)
+    return max(counts, default=0)
 
 
 def _parts(place: Path) -> list[tuple[int, Path, int]]:
-    """Parts of a run in a directory: number, path and how many there should be, in order."""
+    """Places of parts of a run in a directory: number, path and how many there should be, in order."""
     with suppress(OSError):  # whoever reads or writes there next says what is wrong
         matches = [re.fullmatch(r"part-(\d{1,6})-of-(\d{1,6})", name) for name in os.listdir(place)]
-        found = [(int(match[1]), place / match[0], int(match[2])) for match in matches if match]
-        return sorted(each for each in found if directory.holds_run(each[1]))
+        return sorted((int(match[1]), place / match[0], int(match[2])) for match in matches if match)
     return []
+
+
+def _begun_parts(place: Path) -> list[tuple[int, Path, int]]:
+    """Those of them that hold one."""
+    return [each for each in _parts(place) if directory.holds_run(each[1])]
 
 
 def _result(parts: Sequence[Run]) -> dict[str, Any]:
@@ -225,14 +182,33 @@ def load_run(path: str | Path) -> Run:
         UsageError: there is none, a part is missing, or the parts are not of one run.
     """
     place = directory.locate(path)
-    found = _parts(place)
+    found = _begun_parts(place)
     if directory.holds_run(place) or not found:
         return results.load_run(path)
-    parts = [results.load_run(path) for _, path, _ in found]
     names, count = [path.name for _, path, _ in found], found[0][2]
     missing = {part(place, index, count).name for index in range(count)} ^ set(names)
     if missing:
         raise UsageError(f"{place} holds parts of a run, but not as they should be: {', '.join(sorted(missing))}")
+    return _joined(place, [results.load_run(path) for _, path, _ in found])
+
+
+def find_run(path: str | Path) -> Run | None:
+    """A run as far as it was begun, perhaps not in all its parts; None if it was not.
+
+    Raises:
+        UsageError: the parts are not of one run.
+    """
+    place = directory.locate(path)
+    if not begun(place):
+        return None
+    if directory.holds_run(place):
+        return results.load_run(place)
+    found = _begun_parts(place)
+    return _joined(place, [results.load_run(path) for _, path, _ in found]) if found else None
+
+
+def _joined(place: Path, parts: Sequence[Run]) -> Joined:
+    """Parts as one run. Raises `UsageError` if they are not of one."""
     first = parts[0]
     same = [(run.experiment, run.record["base_seed"], run.record.get("grid")) for run in parts]
     if any(one != same[0] for one in same):

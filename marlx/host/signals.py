@@ -9,6 +9,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 REQUEUE = 75  # "try again later" (EX_TEMPFAIL of sysexits.h)
 
 
+def exit_code(number: int) -> int:
+    """128 + number of a signal: 130 for Ctrl-C, 143 for SIGTERM; 75 for SIGUSR1 and SIGUSR2, to be run again."""
+    return REQUEUE if number in (signal.SIGUSR1, signal.SIGUSR2) else 128 + number
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was stopped by a signal after it wrote what it had; the message says how to go on."""
 
@@ -18,8 +23,8 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """128 + number of the signal: 130 for Ctrl-C, 143 for SIGTERM; 75 for SIGUSR1 and SIGUSR2, to be run again."""
-        return REQUEUE if self.number in (signal.SIGUSR1, signal.SIGUSR2) else 128 + self.number
+        """That of its signal."""
+        return exit_code(self.number)
 
 
 class StopRequest:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from marlx_envs.options import UsageError, check, shown, unknown
 
 from marlx.experiment import SECTIONS, Experiment, configure
-from marlx.host import directory, seed_ids
+from marlx.host import directory, seed_ids, shares
 from marlx.host.files import check_toml, read_toml, write_toml, write_whole
 from marlx.host.lanes import Lanes, check_distinct
-from marlx.host.results import Run, difference, load_run
+from marlx.host.results import difference, load_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,14 +47,36 @@ class Sweep:
     base_seed: int
     plan: dict[str, Any] = field(repr=False)  # the file, as it was read
 
-    def run(self, cell: Cell, out: Path, **settings: Any) -> Run:
-        """Trains a cell, or what is left of it."""
+    def only(self, name: str) -> "Sweep":
+        """The sweep with one of its cells. Raises `UsageError` if it has none of that name."""
+        cells = {cell.name: cell for cell in self.cells}
+        if name not in cells:
+            raise unknown("run of the sweep", name, cells)
+        return replace(self, cells=[cells[name]])
+
+    def run(self, cell: Cell, out: Path, share: tuple[int, int] | None = None, **settings: Any) -> None:
+        """Trains what is left of a cell, or of a share of its seeds; parts that were begun one after another.
+
+        Args:
+            share: its number and how many there are.
+        """
         from marlx.host.runs import train
 
-        return train(
-            cell.experiment, self.seeds, out=out / cell.name, resume=True, base_seed=self.base_seed, grid=cell.grid,
-            **settings,
-        )  # fmt: skip
+        place = out / cell.name
+        count = share[1] if share else shares.begun(place)
+        parts = shares.places(place, self.seeds, count)
+        for seeds, path in [parts[share[0]]] if share else parts:
+            train(
+                cell.experiment, seeds, out=path, resume=True, base_seed=self.base_seed, grid=cell.grid, **settings
+            )  # fmt: skip
+
+    def left(self, cell: Cell, out: Path, count: int) -> list[tuple[int, int]]:
+        """Shares of a cell that are not finished: `count` where nothing was begun and seeds suffice."""
+        place = out / cell.name
+        count = shares.begun(place) or min(count, len(self.seeds))
+        parts = [path for _, path in shares.places(place, self.seeds, count)]
+        done = [directory.holds_run(path) and load_run(path).finished for path in parts]
+        return [(index, count) for index in range(count) if not done[index]]
 
 
 def read_sweep(path: Path, variant: str | None = None) -> Sweep:
@@ -105,24 +127,36 @@ class State:
 def states(sweep: Sweep, out: Path) -> Iterator[State]:
     """The state of every cell on disk."""
     for cell in sweep.cells:
-        path = out / cell.name
-        if not directory.holds_run(path):
-            yield State(cell, "running" if directory.is_held(path) else "missing", 0.0)
-            continue
+        place = out / cell.name
         try:
-            run = load_run(path)
-            lanes, written = run.lanes, run.tidy()
+            parts = shares.places(place, sweep.seeds, shares.begun(place))
         except UsageError:
             yield State(cell, "damaged", 0.0)
             continue
-        if difference(run, Lanes(cell.experiment, sweep.seeds, cell.grid), sweep.base_seed):
-            yield State(cell, "other", 0.0)
-            continue
-        total = cell.experiment.training["total_steps"] * len(lanes)
-        lane = [name for name in written.columns if name not in ("env_steps", "name", "value")]
-        done = written.groupby(lane)["env_steps"].max().sum() if len(written) else 0
-        status = "finished" if run.finished else "running" if directory.is_held(path) else "stopped"
-        yield State(cell, status, 1.0 if run.finished else min(done / total, 0.99), len(run.record["dead"]))
+        found = [_state(sweep, cell, seeds, path) for seeds, path in parts]
+        words = {state.status for state in found}
+        mixed = next((word for word in ("damaged", "other", "running") if word in words), "stopped")
+        status = mixed if len(words) > 1 else words.pop()
+        share = sum(state.share for state in found) / len(found)  # sizes are at most one seed apart
+        yield State(cell, status, share if status == "finished" else min(share, 0.99), sum(x.dead for x in found))
+
+
+def _state(sweep: Sweep, cell: Cell, seeds: list[int], path: Path) -> State:
+    """The state of a cell, or of a part with some of its seeds, in a directory."""
+    if not directory.holds_run(path):
+        return State(cell, "running" if directory.is_held(path) else "missing", 0.0)
+    try:
+        run = load_run(path)
+        lanes, written = run.lanes, run.tidy()
+    except UsageError:
+        return State(cell, "damaged", 0.0)
+    if difference(run, Lanes(cell.experiment, seeds, cell.grid), sweep.base_seed):
+        return State(cell, "other", 0.0)
+    total = cell.experiment.training["total_steps"] * len(lanes)
+    lane = [name for name in written.columns if name not in ("env_steps", "name", "value")]
+    done = written.groupby(lane)["env_steps"].max().sum() if len(written) else 0
+    status = "finished" if run.finished else "running" if directory.is_held(path) else "stopped"
+    return State(cell, status, 1.0 if run.finished else min(done / total, 0.99), len(run.record["dead"]))
 
 
 def results(sweep: Sweep, out: Path) -> "pd.DataFrame":
@@ -131,8 +165,9 @@ def results(sweep: Sweep, out: Path) -> "pd.DataFrame":
 
     tables = []
     for cell in sweep.cells:
-        if directory.holds_run(out / cell.name):
-            table = load_run(out / cell.name).metrics()
+        run = shares.find_run(out / cell.name)
+        if run:
+            table = run.metrics()
             for place, (name, value) in enumerate(cell.coordinates.items()):
                 table.insert(place, name, str(value) if isinstance(value, list | dict) else value)
             tables.append(table)

@@ -1,7 +1,8 @@
-"""`marlx sweep`: cells of a sweep one after another here, or as jobs; then a table of what they reached."""
+"""`marlx sweep`: cells of a sweep here, in a process for each GPU, or as jobs; then a table of what they reached."""
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,75 +13,139 @@ from rich.text import Text
 
 from marlx.analysis.statistics import interval
 from marlx.host import launcher
+from marlx.host.processes import common_width, is_one_of_several, run_here
 from marlx.host.signals import Interrupted, StopRequest
-from marlx.host.sweep import Sweep, check_place, prepare, read_sweep, states, write_results
+from marlx.host.sweep import PLAN, Cell, Sweep, check_place, prepare, results, states, write_results
 
 MOST_ROWS = 40
+MOST_NAMES = 4
 
 
 def sweep(
-    file: Path,
+    plan: Sweep,
     out: Path,
-    status: bool,
     queue: str | None,
     settings: Mapping[str, Any],
     resources: Mapping[str, Any],
-    variant: str | None = None,
+    only: str | None = None,
+    share: tuple[int, int] | None = None,
+    processes: int = 1,
 ) -> int:
-    """One call of the command; returns the exit code.
+    """One call of the command that trains; returns the exit code.
 
     Args:
-        status: only tell how far it is.
-        queue: the launcher, or None: one run after another in this process.
+        queue: the launcher, or None: here.
         settings: of `marlx.train`; resources: of a job.
-        variant: of the file.
+        only: name of the one cell that is trained.
+        share: of the seeds that are trained, its number and how many there are.
+        processes: of this host. One: this one, a cell after another.
 
     Raises:
-        UsageError: a mistake in the file, or a directory that holds something else.
+        UsageError: a directory that holds something else, or no cell of that name.
     """
-    plan = read_sweep(file, variant)
-    if status:
-        check_place(plan, out)
-        show_states(plan, out)
-        return 0
+    asked = plan if only is None else plan.only(only)
     prepare(plan, out)
+    cells = asked.cells if share else _unfinished(asked, out)
+    if queue == "slurm":
+        waiting = launcher.queued(out)
+        cells = [cell for cell in cells if cell.name not in waiting]
+        jobs = launcher.submit(out, cells, queue, settings, resources) if cells else []
+        words = f"`marlx sweep {out / PLAN} --out {out} --status` shows how far they are"
+        sys.stdout.write(f"{len(jobs)} jobs queued; {words}\n")
+        return 0
+    if queue == "local":
+        code = _as_jobs(cells, out, settings, resources)
+    elif processes > 1:
+        code = _in_processes(plan, cells, out, settings, processes)
+    else:
+        code = _here(plan, cells, out, settings, share)
+    if code == 0 and not is_one_of_several():
+        path = write_results(plan, out)
+        show_results(plan, out)
+        sys.stdout.write(f"{path}\n")
+    return code
+
+
+def _unfinished(plan: Sweep, out: Path) -> list[Cell]:
+    """Cells at which something is left to do. Raises `UsageError` if something else is in the place of one."""
     found = list(states(plan, out))
     for state in found:
         if state.status in ("other", "damaged"):
             what = "holds another run" if state.status == "other" else "is damaged"
             raise UsageError(f"{out / state.cell.name} {what}; move it away, and the sweep trains that run anew")
-    left = [state.cell for state in found if state.status in ("missing", "stopped")]
-    if queue == "slurm":
-        waiting = launcher.queued(out)
-        left = [cell for cell in left if cell.name not in waiting]
-        jobs = launcher.submit(out, left, queue, settings, resources) if left else []
-        sys.stdout.write(f"{len(jobs)} jobs queued; `marlx sweep {file} --out {out} --status` shows how far they are\n")
-        return 0
-    StopRequest.forget()
-    for number, cell in enumerate(left, 1):
-        if settings["progress"]:
-            sys.stdout.write(f"run {number} of {len(left)}: {cell.name}\n")
-        if queue == "local":
-            (job,) = launcher.submit(out, [cell], queue, settings, resources)
-            if job.exception() is not None:
-                sys.stderr.write(f"marlx: job {job.job_id} failed; see {job.paths.stderr}\n")
-                return 1
-            continue
-        try:
-            plan.run(cell, out, **settings)
-            if StopRequest.latest is not None and number < len(left):
-                raise Interrupted(f"stopped after {number} of {len(left)} runs, the last of them", StopRequest.latest)
-        except Interrupted as stop:
-            words = str(stop).partition(";")[0]
-            raise Interrupted(f"{words} of {cell.name}; the same command goes on with the sweep", stop.number) from None
-    path = write_results(plan, out)
-    show_results(plan, out)
-    sys.stdout.write(f"{path}\n")
+    return [state.cell for state in found if state.status in ("missing", "stopped")]
+
+
+def _as_jobs(cells: Sequence[Cell], out: Path, settings: Mapping[str, Any], resources: Mapping[str, Any]) -> int:
+    """A job on this machine for each cell, one after another."""
+    for number, cell in enumerate(cells, 1):
+        _announce(number, len(cells), cell.name, settings)
+        (job,) = launcher.submit(out, [cell], "local", settings, resources)
+        if job.exception() is not None:
+            sys.stderr.write(f"marlx: job {job.job_id} failed; see {job.paths.stderr}\n")
+            return 1
     return 0
 
 
+def _here(
+    plan: Sweep, cells: Sequence[Cell], out: Path, settings: Mapping[str, Any], share: tuple[int, int] | None
+) -> int:
+    """One cell after another in this process. Raises `Interrupted`."""
+    StopRequest.forget()
+    for number, cell in enumerate(cells, 1):
+        if not is_one_of_several():
+            _announce(number, len(cells), cell.name, settings)
+        try:
+            plan.run(cell, out, share, **settings)
+            if StopRequest.latest is not None and number < len(cells):
+                raise Interrupted(f"stopped after {number} of {len(cells)} runs, the last of them", StopRequest.latest)
+        except Interrupted as stop:
+            words = str(stop).partition(";")[0]
+            raise Interrupted(f"{words} of {cell.name}; the same command goes on with the sweep", stop.number) from None
+    return 0
+
+
+def _in_processes(plan: Sweep, cells: Sequence[Cell], out: Path, settings: Mapping[str, Any], count: int) -> int:
+    """What is left of the cells by `count` processes at a time, each with a share of the seeds of one cell."""
+    tasks = [(cell, share) for cell in cells for share in plan.left(cell, out, count)]
+    if not tasks:
+        return 0
+    count = min(count, len(tasks))
+    names = [f"{cell.name}, part {index + 1} of {of}" if of > 1 else cell.name for cell, (index, of) in tasks]
+    commands = [_command(plan, cell, share, out, settings, count) for cell, share in tasks]
+    codes = run_here(commands, count, lambda number: _announce(number + 1, len(tasks), names[number], settings))
+    missing = [f"{name} (exit code {code})" for name, code in zip(names, codes, strict=True) if code]
+    if missing:
+        more = f" and {len(missing) - MOST_NAMES} more" if len(missing) > MOST_NAMES else ""
+        told = f"not done: {'; '.join(missing[:MOST_NAMES])}{more}; the same command goes on with the sweep"
+        sys.stderr.write(f"marlx: {told}\n")
+    return max(codes)
+
+
+def _command(
+    plan: Sweep, cell: Cell, share: tuple[int, int], out: Path, settings: Mapping[str, Any], count: int
+) -> list[str]:
+    """The words that train a share of a cell, when `count` processes are at work."""
+    place = out.absolute()
+    words = ["sweep", str(place / PLAN), f"--out={place}", f"--run={cell.name}", f"--share={share[0]}/{share[1]}"]
+    if settings["width"] is not None:
+        words += ["--width", str(settings["width"])]
+    elif share[1] > 1:
+        lanes = math.prod(map(len, cell.grid.values())) * -(-len(plan.seeds) // share[1])
+        words += common_width(lanes, count)
+    words += [] if settings["chunk"] is None else ["--chunk", str(settings["chunk"])]
+    return words + ["--no-cache"] * (not settings["cache"]) + ["--quiet"] * (not settings["progress"])
+
+
+def _announce(number: int, count: int, name: str, settings: Mapping[str, Any]) -> None:
+    if settings["progress"]:
+        sys.stdout.write(f"run {number} of {count}: {name}\n")
+        sys.stdout.flush()
+
+
 def show_states(plan: Sweep, out: Path) -> None:
-    """A line for each cell: missing, queued, running, stopped, finished."""
+    """A line for each cell: missing, queued, running, stopped, finished. Raises `UsageError` at another sweep."""
+    check_place(plan, out)
     table = Table("run", "state", "steps done", "dead seeds")
     waiting = launcher.queued(out)
     for state in states(plan, out):
@@ -93,8 +158,6 @@ def show_states(plan: Sweep, out: Path) -> None:
 
 def show_results(plan: Sweep, out: Path) -> None:
     """The points with the best final returns: interquartile mean and 95% interval over seeds."""
-    from marlx.host.sweep import results
-
     table = results(plan, out)
     names = [name for name in table.columns if "." in name or name in ("algorithm", "environment")]
     names = [name for name in names if table[name].nunique(dropna=False) > 1]

@@ -81,3 +81,6 @@ def test_a_missing_or_another_jaxmarl_is_named(monkeypatch):
     monkeypatch.setattr(jaxmarl.metadata, "version", lambda name: "0.1.0")
     with pytest.raises(UsageError, match=r"jaxmarl 0\.1\.0 is installed, but 0\.2\.0 is needed"):
         make("smax", engine="jaxmarl")
+    monkeypatch.setattr(jaxmarl.metadata, "version", lambda name: jaxmarl.VERSION)
+    with pytest.raises(UsageError, match=r"jaxmarl 0\.2\.0 cannot be imported: No module named 'no_such'"):
+        jaxmarl.load("no_such")

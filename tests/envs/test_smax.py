@@ -8,7 +8,7 @@ from marlx_envs import UsageError, make
 from marlx_envs.smax import Smax
 from marlx_envs.smax_battle import Battle
 from marlx_envs.smax_rules import MAP, SHOOT, STOP, Units
-from marlx_envs.smax_units import JAXMARL_KINDS, LETTERS, SCENARIOS, UNITS
+from marlx_envs.smax_units import JAXMARL_KINDS, LETTERS, OTHERWISE, SCENARIOS, UNITS, kinds
 
 KEY = jax.random.key(5)
 
@@ -152,11 +152,33 @@ def test_the_normalised_state_shows_latest_actions_of_allies():
     assert float(jnp.abs(environment.global_state(after)).max()) <= 1
 
 
+def test_scenarios_of_jaxmarl_have_its_armies():
+    """Its table against ours: kinds of all units, sizes of teams, and whether places and kinds are drawn."""
+    reason = "compares with jaxmarl: pip install '.[smax]'"
+    theirs = pytest.importorskip("jaxmarl.environments.smax.smax_env", reason=reason).MAP_NAME_TO_SCENARIO
+    assert len(theirs) == 14
+    for name, their in theirs.items():
+        ours = SCENARIOS[name]
+        assert (len(ours.allies), len(ours.enemies)) == (their.num_allies, their.num_enemies)
+        assert bool(ours.drawn) == their.smacv2_position_generation == their.smacv2_unit_type_generation
+        if not ours.drawn:
+            np.testing.assert_array_equal(kinds(ours.allies + ours.enemies), their.unit_types)
+    assert set(OTHERWISE.values()) <= set(SCENARIOS) - set(theirs)
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
         ({"scenario": "3mm"}, "unknown value of environment.scenario '3mm'; did you mean '3m'?"),
-        ({"scenario": "corridor"}, "unknown value of environment.scenario 'corridor'; valid: 10m_vs_11m, 1c3s5z, "),
+        ({"scenario": "xyz"}, "unknown value of environment.scenario 'xyz'; valid: 10m_vs_11m, 1c3s5z, "),
+        (
+            {"scenario": "corridor"},
+            "environment.scenario 'corridor' is not here as it is in StarCraft II; '6z_vs_24zg_",
+        ),
+        (
+            {"scenario": "zerg_5_vs_5"},
+            "environment.scenario 'zerg_5_vs_5' is not here as it is in StarCraft II; 'zerg_",
+        ),
         ({"scenario": "MMM2", "engine": "jaxmarl"}, "environment.engine=jaxmarl does not have colossus, baneling, med"),
         ({"allies": "0m"}, "environment.allies must name at least one unit of each kind, not '0m'"),
         (

@@ -30,6 +30,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["XDG_CACHE_HOME"] = before
 
 
+@pytest.fixture
+def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose JAX would take GPUs 0, 2 and 5 of eight."""
+    from marlx.host import processes
+
+    for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
+    monkeypatch.setattr(processes, "DEVICES", tmp_path)
+    monkeypatch.setattr(processes, "PLUGINS", ("json",))
+    for number in range(8):
+        (tmp_path / f"nvidia{number}").touch()
+    (tmp_path / "nvidiactl").touch()
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run: iql on matrix_game, seeds 0 and 1. Not to be changed."""

@@ -58,6 +58,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*TRAIN, "a\nb.c=1"), "unknown section 'a\\nb'"),
         ((*TRAIN, "training.optimiser=" + "x" * 5000), "unknown value of training.optimiser 'xxx"),
         ((*TRAIN, "environment.payoff=nothing.csv"), "environment.payoff file 'nothing.csv' does not exist"),
+        (
+            ("train", "qmix", "smax", "environment.scenario=3mm"),
+            "unknown value of environment.scenario '3mm'; did you mean '3m'?",
+        ),
         ((*TRAIN, "environment.payoff=[[1,2],[3]]"), "environment.payoff is ragged"),
         ((*TRAIN, "environment.payoff=[]"), "environment.payoff is empty"),
         ((*TRAIN, 'environment.payoff=[["a", 1], [2, 3]]'), "environment.payoff must hold numbers, not 'a'"),

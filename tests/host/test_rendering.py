@@ -111,14 +111,14 @@ def test_render(environment: str, options: tuple[str, ...], tmp_path: Path, monk
     run = Run(tmp_path, experiment, {"seeds": "0:2", "base_seed": 0})
     run.__dict__["params"] = jax.tree.map(lambda x: jnp.stack([x, x]), params)
     monkeypatch.setattr(rendering, "load_run", lambda _: run)
-    name = "episode.gif" if environment == "predator_prey" else "film.html"
-    assert main(("render", "run", "--seed", "1", "--out", str(tmp_path / name))) == 0
-    if environment == "predator_prey":
-        with Image.open(tmp_path / name) as film:
-            assert film.n_frames == 7  # type: ignore[attr-defined]
-    else:
-        text = (tmp_path / name).read_text()
-        assert "vdn on smax, seed 1, greedy episode 0" in text and text.count('"kind":"enemy"') == 3 * 6
+    for name in ("episode.gif", "film.html"):
+        assert main(("render", "run", "--seed", "1", "--out", str(tmp_path / name))) == 0
+    with Image.open(tmp_path / "episode.gif") as film:
+        assert film.n_frames == experiment.environment["episode_limit"] + 1  # type: ignore[attr-defined]
+    text = (tmp_path / "film.html").read_text()
+    assert f"vdn on {environment}, seed 1, greedy episode 0" in text
+    if environment == "smax":
+        assert text.count('"kind":"enemy"') == 3 * 6
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import argparse
 
+from marlx_envs.options import UsageError
+
 from marlx.host.commands.words import whole
 
 
@@ -15,6 +17,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resource", metavar="name=value", action="append", default=[], help="of a job, as submitit names it"
     )
+    parser.add_argument("--run", metavar="NAME", help="only this one of the sweep's runs, named as its directory")
+    parser.add_argument("--processes", metavar="N", help="of this host, at work at a time (default: one for each GPU)")
+    parser.add_argument("--share", metavar="K/N", help="only share K of N of the seeds of each run, in this process")
+    parser.add_argument("--width", metavar="N", help="seeds computed together on a device (default: by rule)")
     parser.add_argument("--chunk", metavar="N", help="seeds resident at a time (default: as many as fit memory)")
     parser.add_argument("--no-cache", action="store_true", help="compile anew; do not keep compiled programs")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -24,17 +30,43 @@ def run(found: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from pathlib import Path
 
-    from marlx.host import backend, launcher
+    from marlx.host import backend, launcher, shares
 
     launcher.check_launcher(found.launcher)
-    chunk = None if found.chunk is None else whole("--chunk", found.chunk, least=1)
+    chunk, width = (
+        None if word is None else whole(option, word, least=1)
+        for option, word in (("--chunk", found.chunk), ("--width", found.width))
+    )
+    share = None if found.share is None else shares.parse(found.share)
     resources = launcher.resources(found.resource)
+    processes = _processes(found)
+    if processes > 1:
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # this process only looks at what the others write
     backend.prepare(backend.cores(), not found.no_cache)
 
     from marlx.host import sweeping
+    from marlx.host.sweep import read_sweep
 
     file = Path(found.file)
     name = file.stem + (f"-{found.variant}" if found.variant else "")
     out = Path(found.out) if found.out is not None else Path("runs") / name
-    settings = {"chunk": chunk, "cache": not found.no_cache, "progress": not found.quiet}
-    return sweeping.sweep(file, out, found.status, found.launcher, settings, resources, found.variant)
+    plan = read_sweep(file, found.variant)
+    if found.status:
+        sweeping.show_states(plan if found.run is None else plan.only(found.run), out)
+        return 0
+    settings = {"chunk": chunk, "width": width, "cache": not found.no_cache, "progress": not found.quiet}
+    return sweeping.sweep(plan, out, found.launcher, settings, resources, found.run, share, processes)
+
+
+def _processes(found: argparse.Namespace) -> int:
+    """How many processes of this host are at work at a time: as asked, else one for each GPU."""
+    from marlx.host.processes import accelerators
+
+    given = [option for option in ("--launcher", "--share", "--processes") if getattr(found, option[2:]) is not None]
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} does not go with {given[1]}")
+    if found.processes is not None:
+        return whole("--processes", found.processes, least=1)
+    return 1 if given else max(len(accelerators()), 1)

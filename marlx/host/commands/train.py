@@ -74,7 +74,7 @@ def run(found: argparse.Namespace) -> int:
         raise UsageError("--resume needs --out, the directory of the run to go on with")
     count = _processes(found, len(seeds))
     if count > 1:
-        return _in_processes(found, count)
+        return _in_processes(found, count, len(seeds))
     seeds, out, settings["largest_share"] = _my_share(found, seeds)
 
     from marlx.host import backend
@@ -82,8 +82,8 @@ def run(found: argparse.Namespace) -> int:
     backend.prepare(backend.cores() if found.split_rows else len(seeds), not found.no_cache)
 
     from marlx.experiment import configure
+    from marlx.host.processes import is_one_of_several
     from marlx.host.runs import train
-    from marlx.host.shares import is_one_of_several
     from marlx.host.summary import show_run
 
     experiment = configure(found.algorithm, found.environment, *found.overrides)
@@ -142,11 +142,11 @@ def _processes(found: argparse.Namespace, seeds: int) -> int:
     return count
 
 
-def _in_processes(found: argparse.Namespace, count: int) -> int:
+def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
     """Starts processes of this host, each with a GPU of its own where there are several."""
     import jax
 
-    from marlx.host import shares
+    from marlx.host import processes, shares
 
     jax.config.update("jax_platforms", "cpu")  # this process only looks at names, and at what the others wrote
 
@@ -158,7 +158,9 @@ def _in_processes(found: argparse.Namespace, count: int) -> int:
     if "--processes" in words:
         place = words.index("--processes")
         del words[place : place + 2]
-    code = shares.run_here(count, words)
+    if found.width is None and found.chunk is None:  # with a chunk, the width goes by that
+        words += processes.common_width(-(-seeds // count), count)
+    code = max(processes.run_here([["train", *words, "--share", f"{index}/{count}"] for index in range(count)], count))
     if code == 0:
         show_run(shares.load_run(found.out))
     return code
