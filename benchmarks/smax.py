@@ -92,6 +92,8 @@ def _training(repeats: int, layouts: tuple[tuple[int, int], ...]) -> Table:
     """
     rows = []
     for count, split in layouts:
+        if split > jax.local_device_count():
+            continue
         experiment = marlx.configure(*BATTLE)
         program = Program(experiment, ROWS if split > 1 else None)
         fleet = Fleet(program, experiment.numbers(), range(count), split=split)

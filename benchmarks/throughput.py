@@ -11,6 +11,7 @@ import marlx_envs
 
 import marlx
 from benchmarks.common import GAME, REFERENCE, Table, seconds
+from benchmarks.costs import best
 from marlx.agents import AgentOptions
 from marlx.engine.seeds import ROWS, Fleet
 from marlx.exploration import uniform_available
@@ -178,7 +179,7 @@ def _breakdown(repeats: int) -> Table:
             4 * forward,
         ),
     ]
-    peak = _peak_flops(repeats)
+    peak = best(jax.local_devices()[:1], repeats).flops
     found = []
     for name, part, flops in parts:
         time = seconds(partial(_wait, jax.jit(partial(_loop, part)), jnp.float32(0)), repeats) / 3
@@ -200,11 +201,3 @@ def _loop(part: Any, x: jax.Array) -> jax.Array:
 
 def _wait(program: Any, argument: jax.Array) -> None:
     jax.block_until_ready(program(argument))
-
-
-def _peak_flops(repeats: int) -> float:
-    """Rate of a large square matrix product on this machine, FLOP/s."""
-    size = 2048
-    matrix = jnp.ones((size, size))
-    product = jax.jit(lambda a: a @ a)
-    return 2 * size**3 / seconds(lambda: jax.block_until_ready(product(matrix)), repeats)

@@ -67,6 +67,7 @@ def hardware(found: Mapping[str, Any]) -> str:
     """On what, with which JAX and when a record was made."""
     on = found["hardware"]
     device = "" if on["device"] == "cpu" else f", {on['devices']} x {on['device']}"
+    device += f" (driver {on['driver']})" if "driver" in on else ""
     cores = f"{on['cores']} core{'s' * (on['cores'] != 1)} of {on['cpu']}{device}"
     return f"{cores}, jax {found['versions']['jax']}, {found['date'][:10]}"
 

@@ -1,7 +1,7 @@
 """How many seeds are resident at a time: what a seed's state takes against the memory there is."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,23 @@ SHARE = 0.6  # of the free memory that a chunk may take
 COPIES = 2.2  # of its state that a chunk may come to: phases work in place, the rest is for what they need meanwhile
 
 
-def chunk_size(init: Callable[..., Any], numbers: Any, seeds: int, width: int) -> int:
-    """Seeds of a chunk: all of them if they fit, else the fewest equal chunks of whole groups.
+def fitting_seeds(init: Callable[..., Any], numbers: Any) -> int:
+    """Seeds whose states fit the free memory of this process's devices, with room for what phases need meanwhile.
 
     Args:
         init: (key, numbers) -> the state of one seed.
         numbers: of one seed.
+    """
+    return int(SHARE * free_memory(jax.local_devices()) / (COPIES * state_bytes(init, numbers)))
+
+
+def chunk_size(fitting: int, seeds: int, width: int) -> int:
+    """Seeds of a chunk: all of them if they fit, else the fewest equal chunks of whole groups.
+
+    Args:
+        fitting: seeds that fit memory; a group is never cut.
         width: seeds of a group, which are computed together.
     """
-    fitting = int(SHARE * free_memory() / (COPIES * state_bytes(init, numbers)))
     groups, most = -(-seeds // width), max(1, fitting // width)
     chunks = -(-groups // most)
     return min(seeds, -(-groups // chunks) * width)
@@ -37,9 +45,8 @@ def tree_bytes(tree: Any) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def free_memory() -> int:
-    """Bytes that this process's devices have free, together."""
-    devices = jax.local_devices()
+def free_memory(devices: Iterable[Any]) -> int:
+    """Bytes that some of this process's devices have free, together."""
     found = [device.memory_stats() or {} for device in devices]
     if all("bytes_limit" in stats for stats in found):
         return sum(stats["bytes_limit"] - stats.get("bytes_in_use", 0) for stats in found)

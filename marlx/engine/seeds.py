@@ -12,7 +12,6 @@ Numbers can differ between seeds (hyperparameters as an axis): leaves marked in 
 """
 
 import copy
-import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,21 +78,41 @@ def choose_layout(seeds: int, devices: int, width: int, split: int = 1) -> Layou
     return Layout(devices, -(-groups // devices), width, split)
 
 
-def choose_width(rows: int, seeds: int) -> int:
+def halved(layout: Layout) -> tuple[int, int]:
+    """Seeds resident at a time and their width, for about half the memory of a layout; no seeds: there is no half.
+
+    CPU devices share one memory, so there are fewer seeds, and narrower groups only where less than one is left. Any
+    other device has memory of its own: all of them hold half as many.
+    """
+    devices = 1 if on_cpu() else layout.devices
+    each = layout.padded // devices // 2
+    return devices * each, min(layout.width, each)
+
+
+def on_cpu() -> bool:
+    """Whether this process computes on CPU devices."""
+    return bool(jax.local_devices()[0].platform == "cpu")
+
+
+def choose_width(rows: int, seeds: int, fitting: int | None = None) -> int:
     """Seeds to vmap together on this process's devices, for a program whose largest step has `rows` rows.
 
-    It does not depend on the number of seeds on CPU. Elsewhere launches of kernels are what company amortises: all
-    seeds of a device, up to the next power of two and at most 1,024.
+    It depends on the program alone on CPU. Elsewhere launches of kernels are what company amortises: all seeds of a
+    device, up to the next power of two and at most 1,024.
+
+    Args:
+        fitting: seeds that fit the memory of all devices; an accelerator's group is no wider than its share of them.
     """
-    devices = jax.local_devices()
-    if devices[0].platform == "cpu":
+    if on_cpu():
         return cpu_width(rows)
-    return accelerator_width(-(-seeds // len(devices)))
+    devices = jax.local_device_count()
+    return accelerator_width(-(-seeds // devices), WIDEST if fitting is None else fitting // devices)
 
 
-def accelerator_width(seeds: int) -> int:
-    """Seeds to vmap on an accelerator that has so many: all of them."""
-    return int(min(2 ** math.ceil(math.log2(seeds)), WIDEST))
+def accelerator_width(seeds: int, fitting: int = WIDEST) -> int:
+    """Seeds to vmap on an accelerator that has `seeds` of them and memory for `fitting`: a power of two."""
+    largest = 1 << max(fitting, 1).bit_length() - 1
+    return min(1 << (seeds - 1).bit_length(), largest, WIDEST)
 
 
 def cpu_width(rows: int) -> int:

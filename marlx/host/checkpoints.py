@@ -64,11 +64,6 @@ class Checkpoints:
         self._marks = {step: mark for step in steps if (mark := self._mark(step))}
         self._next = max(steps, default=-1) + 1
 
-    @property
-    def latest(self) -> int:
-        """Number of the last one; -1 if there was none."""
-        return self._next - 1
-
     def highest(self, chunk: int) -> float:
         """The best score of a chunk's checkpoints; -inf if none has one."""
         return max((score for where, score in self._marks.values() if where == chunk), default=-np.inf)
@@ -125,12 +120,18 @@ class Checkpoints:
 
     def forget(self, after: int) -> None:
         """Removes the checkpoints after number `after`: the run goes on from there. Raises `DiskError`."""
+        self._remove(lambda number: number > after)
+
+    def forget_chunk(self, chunk: int) -> None:
+        """Removes the checkpoints of a chunk of seeds, which begins anew, and unreadable ones. Raises `DiskError`."""
+        self._remove(lambda number: self._marks.get(number, (chunk,))[0] == chunk)
+
+    def _remove(self, unwanted: Callable[[int], bool]) -> None:
         with _disk("tidy", self._folder):
             self._manager.wait_until_finished()
-            for number in self._manager.all_steps():
-                if number > after:
-                    self._manager.delete(number)
-                    self._marks.pop(number, None)
+            for number in filter(unwanted, self._manager.all_steps()):
+                self._manager.delete(number)
+                self._marks.pop(number, None)
 
     def _best(self) -> int | None:
         """Number of the highest score of the newest chunk, of equal ones the last; None if there is no score."""

@@ -17,8 +17,8 @@ from marlx_envs.options import UsageError
 
 from marlx.analysis.statistics import iqm
 from marlx.engine import widths
-from marlx.engine.memory import chunk_size, free_memory, is_exhaustion
-from marlx.engine.seeds import ROWS, Fleet, choose_width, spare_split
+from marlx.engine.memory import is_exhaustion
+from marlx.engine.seeds import ROWS, Fleet, on_cpu, spare_split
 from marlx.host import backend, directory, parameters
 from marlx.host.checkpoints import Saved
 from marlx.host.files import DiskError, sweep
@@ -28,11 +28,11 @@ from marlx.host.ledger import Ledger
 from marlx.host.loop import Position, advance
 from marlx.host.metrics import Recorder
 from marlx.host.progress import Reporter
+from marlx.host.seating import Seating
 from marlx.host.signals import Interrupted, StopRequest
 from marlx.host.tracking import Tracker, trackers
 from marlx.program import Program
 
-FULL = 0.9  # of the free memory that the compiled program may ask for
 MANY_ROWS = 10_000  # of an update, from which on sharing it between cores pays
 
 
@@ -43,6 +43,7 @@ class Settings:
     width: int | str | None = None  # seeds computed together on a device; None chooses, "measure" tries
     split_rows: bool = False  # spare devices share the batches of a seed
     chunk: int | None = None  # seeds resident at a time; None: as many as fit memory
+    largest_share: int | None = None  # seeds, where this is one of several processes: all choose their width by it
     checkpoint_interval: int | None = None  # environment steps of a seed; None: by the clock
     checkpoint_replay: bool | None = None  # None: where it is small
     wandb: str | None = None
@@ -57,8 +58,6 @@ class Job:
         record: what run.toml says of a run that is gone on with; None: a new one.
     """
 
-    width: int
-    size: int  # seeds of a chunk
     began = 0.0
     seconds_before = 0.0  # that earlier processes trained
 
@@ -77,17 +76,23 @@ class Job:
         self.plan = self.program.plan
         self.ledger = Ledger(path, lanes, base_seed, record)
         self.report = Reporter(self._steps(self.plan.iterations), len(lanes), settings.progress)
-        given = None if settings.width == widths.MEASURE else settings.width
-        width = layout.get("width") or given or choose_width(self.program.rows, len(lanes))
-        self._fit(int(width))
+        given = settings.width if isinstance(settings.width, int) else None
+        self.seating = Seating(self.program, lanes, base_seed, self.split, settings.chunk)
+        self.seating.choose(layout.get("width") or given, settings.largest_share or len(lanes))
         self.firsts: list[int] = []  # first lanes of the chunks so far
         self.steps_before = self.env_steps = 0  # of all seeds of earlier chunks; and with this chunk's
         self.busy = 0.0  # seconds in compiled code
+        self.compiling = 0.0  # seconds of this process
         self.halved = False  # memory ran out, and a smaller chunk begins
         interval = settings.checkpoint_interval
         every = -(-interval // self.plan.steps_per_iteration) if interval else None
         self.keeper = Keeper(path, every, settings.checkpoint_replay, self._tell)
         self.trackers: list[Tracker] = []
+
+    @property
+    def fleet(self) -> Fleet:
+        """The lanes at work."""
+        return self.seating.fleet
 
     def run(self) -> dict[str, Any]:
         """From the held directory to the end of the run; returns its record.
@@ -101,16 +106,15 @@ class Job:
                 if not self.ledger.new and (self.path / directory.METRICS).exists():
                     return self._end()  # it was stopped while it wrote the files of the end
                 if self.ledger.new and self.settings.width == widths.MEASURE:
-                    self._fit(self._measured())
+                    self.seating.choose(self._measured(), len(self.lanes))
                 saved = None if self.ledger.new else self._found()
-                count = saved.notes["count"] if saved else self.size
-                self.size = max(self.size, count)  # a saved chunk stays whole
-                self.fleet = self._seats(0, self.size)
+                if saved:
+                    self.seating.size = max(self.seating.size, saved.notes["count"])  # a saved chunk stays whole
+                self.seating.seat()
                 self.ledger.open(self.fleet, len(self.plan.evaluations))
                 config = {**self.lanes.experiment.to_dict(), "seeds": len(self.lanes)}
                 self.trackers = trackers(self.settings.wandb, self.settings.tensorboard, self.path, config)
-                self._compile()
-                self._train(saved)
+                self._train(self._start(saved))
                 self._end()
         except BaseException:
             with suppress(DiskError):
@@ -122,14 +126,9 @@ class Job:
             tracker.finish(0)
         return self.ledger.record
 
-    def _fit(self, width: int) -> None:
-        """Settles the width, and how many seeds are resident at a time."""
-        fitting = chunk_size(self.program.init, self.lanes.experiment.numbers(), len(self.lanes), width)
-        self.width, self.size = width, min(self.settings.chunk or fitting, len(self.lanes))
-
     def _measured(self) -> int:
         """The width by trial; what was measured is recorded."""
-        found = widths.rates(self.program, self.lanes.experiment.numbers(), self.size, self.plan.warm_up)
+        found = widths.rates(self.program, self.lanes.experiment.numbers(), self.seating.size, self.plan.warm_up)
         chosen = widths.best(found)
         each = self.plan.steps_per_iteration
         self.ledger.record["width_steps_per_second"] = {str(width): round(each * x) for width, x in found.items()}
@@ -192,38 +191,47 @@ class Job:
         self._conclude("finished", last)
         return self.ledger.record
 
-    def _seats(self, first: int, count: int) -> Fleet:
-        """A fleet for `count` lanes from number `first` on."""
-        places = slice(first, first + count)
-        numbers, ids = self.lanes.numbers(places), self.lanes.ids(places)
-        return Fleet(self.program, numbers, ids, self.base_seed, self.width, self.split, self.lanes.varied)
-
-    def _compile(self) -> None:
-        used = self.fleet.mesh.size
-        at_a_time = f", {self.size} at a time" if self.size < len(self.lanes) else ""
+    def _start(self, saved: Saved | None) -> Saved | None:
+        """Compiles before any training; returns the checkpoint to go on from, none if its lanes no longer fit."""
+        used, size = self.fleet.mesh.size, self.seating.size
+        at_a_time = f", {size} at a time" if size < len(self.lanes) else ""
         self.report.say(f"{self.path}: {self.ledger.name}{at_a_time} on {used} {_devices(used)}")
-        seconds = self.fleet.compile()
-        while self.fleet.bytes > FULL * free_memory() and self.size > self.width:  # the compiler's own account
-            self.size = -(-self.size // 2)
-            self.fleet = self._seats(0, self.size)
-            seconds += self.fleet.compile()
-        self.ledger.lay_out(self.fleet)
-        seconds = round(seconds, 3)
-        self.ledger.record["compile_seconds"] = seconds
-        self.ledger.write()
-        self._tell(f"compiled in {seconds:.1f} s")
+        saved = self._compile(self.firsts[-1] if saved else 0, saved)
         for line in self._advice():
             self.report.say(line)
         if self.stop.number is not None:
             what = "nothing was written" if self.ledger.new else "nothing was lost"
             raise Interrupted(f"stopped before training began; {what}", self.stop.number)
+        return saved
+
+    def _compile(self, first: int, saved: Saved | None = None) -> Saved | None:
+        """Compiles the program of the lanes from `first` on; returns the checkpoint if it still fits them."""
+        before = self.compiling
+        while True:
+            size = self.seating.size
+            try:
+                self.compiling += self.seating.compile(whole=saved is not None)
+                break
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if not is_exhaustion(error):
+                    raise
+            saved = None
+            self._halve(first)
+        if self.seating.size < size:
+            self._tell(f"the compiled program asks for more memory than is free; {self._at_a_time()}")
+        self.ledger.record["compile_seconds"] = round(self.compiling, 3)
+        self.ledger.lay_out(self.fleet)
+        self._tell(f"compiled in {self.compiling - before:.1f} s")
+        return saved
 
     def _advice(self) -> Iterator[str]:
         """What would make better use of this machine for so few seeds."""
-        on_cpu, batch_size = jax.local_devices()[0].platform == "cpu", self.lanes.experiment.training["batch_size"]
-        idle = on_cpu and self.split == 1 and spare_split(len(self.lanes), backend.cores(), batch_size) > 1
-        if len(self.lanes) < self.width:
-            yield f"a group of {self.width} seeds is computed; --width 1 does without padding, equal up to rounding"
+        if not on_cpu():
+            return
+        width, batch_size = self.seating.width, self.lanes.experiment.training["batch_size"]
+        idle = self.split == 1 and spare_split(len(self.lanes), backend.cores(), batch_size) > 1
+        if len(self.lanes) < width:
+            yield f"a group of {width} seeds is computed; --width 1 does without padding, equal up to rounding"
         elif idle and self.program.rows >= MANY_ROWS:
             yield "cores are idle; --split-rows lets them share each seed's batches, equal up to rounding"
 
@@ -233,7 +241,7 @@ class Job:
         self.recorder = Recorder(self.path)
         self.began = time.monotonic()
         self.seconds_before = self.ledger.record["train_seconds"]
-        first = self.firsts[-1] if saved else 0
+        first = self.firsts[-1] if self.firsts else 0
         with self.report:
             while first < len(self.lanes):
                 try:
@@ -241,20 +249,19 @@ class Job:
                 except (MemoryError, jax.errors.JaxRuntimeError) as error:
                     if not is_exhaustion(error):
                         raise
-                    self._halve(first)
-                    saved = None
+                else:
+                    first += len(self.fleet.seeds)
+                    self.steps_before, saved = self.env_steps, None
                     continue
-                first += len(self.fleet.seeds)
-                self.steps_before, saved = self.env_steps, None
+                saved = None  # and the error is gone, which held the states of the seeds
+                self._halve(first)
+                self._compile(first)
 
     def _train_chunk(self, first: int, saved: Saved | None) -> None:
         """Lanes from `first` on, from their start or a checkpoint to their end. Raises `Interrupted`."""
-        count = saved.notes["count"] if saved else min(self.size, len(self.lanes) - first)
-        places = slice(first, first + count)
-        self.fleet = self.fleet.reseated(self.lanes.ids(places), self.lanes.numbers(places))
+        count = saved.notes["count"] if saved else min(self.seating.size, len(self.lanes) - first)
+        self.seating.take(first, count)
         self.firsts = [*(start for start in self.firsts if start < first), first]
-        if not saved:
-            self.kept_before = self.keeper.latest
         if saved:
             start = self.keeper.restored(self.fleet, saved, self.busy)
         else:
@@ -319,24 +326,21 @@ class Job:
         self.keeper.save(self.fleet, position, notes)
 
     def _halve(self, first: int) -> None:
-        """Half as many seats, and the chunk at work from its beginning.
+        """Half as many seats, not yet compiled, and the chunk at work from its beginning.
 
         Raises:
             UsageError: there are no fewer.
         """
-        self.size = self.fleet.layout.padded // 2
-        del self.fleet
-        if self.size < 1:
-            raise UsageError("not even one seed fits the device's memory; lower training.buffer_size")
-        self.firsts = [*(start for start in self.firsts if start < first), first]
-        self.recorder.keep(self.firsts, len(self.plan.evaluations), 0)
-        self.keeper.forget(self.kept_before)
-        self._tell(f"the device's memory ran out; going on with {self.size} seeds at a time")
-        self.width = min(self.width, self.size)
-        self.fleet = self._seats(first, min(self.size, len(self.lanes) - first))
-        self.ledger.lay_out(self.fleet)
-        self.fleet.compile()
-        self.halved = True
+        self.seating.halve()
+        if self.firsts:  # else nothing has been written yet
+            self.firsts = [*(start for start in self.firsts if start < first), first]
+            Recorder(self.path).keep(self.firsts, len(self.plan.evaluations), 0)
+            self.keeper.forget_chunk(first)
+            self.halved = True
+        self._tell(f"the device's memory ran out; {self._at_a_time()}")
+
+    def _at_a_time(self) -> str:
+        return f"going on with {self.seating.size} seeds at a time"
 
     def _conclude(self, status: str, last: Mapping[str, Any]) -> None:
         seconds = {"device_seconds": self.busy, "checkpoint_seconds": self.keeper.seconds}

@@ -57,11 +57,6 @@ class Keeper:
             return False
         return score > (self._open.highest(chunk) if self._open else -np.inf)
 
-    @property
-    def latest(self) -> int:
-        """Number of the last checkpoint of this process; -1 before any."""
-        return self._open.latest if self._open else -1
-
     def save(self, fleet: Fleet, position: Position, notes: Mapping[str, Any]) -> None:
         """Begins to save a position of the seated seeds, with notes of the run. Raises `DiskError`."""
         started, state, score = time.monotonic(), position.state, _score(position)
@@ -98,6 +93,10 @@ class Keeper:
     def forget(self, after: int) -> None:
         """Removes the checkpoints after number `after`. Raises `DiskError`."""
         self._checkpoints().forget(after)
+
+    def forget_chunk(self, chunk: int) -> None:
+        """Removes the checkpoints of the chunk with this first lane. Raises `DiskError`."""
+        self._checkpoints().forget_chunk(chunk)
 
     def close(self) -> None:
         """Waits for a save that has begun. Raises `DiskError`."""

@@ -3,10 +3,12 @@
 import importlib.metadata
 import os
 import platform
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "chex", "numpy", "pandas", "pyarrow")
 
 
@@ -36,9 +38,19 @@ def hardware() -> dict[str, Any]:
         "device": devices[0].device_kind,
         "devices": len(devices),
     }
+    if driver := _driver():
+        found["driver"] = driver
     with suppress(OSError, ValueError, AttributeError):
         found["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return found
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's kernel module, where there is one."""
+    with suppress(OSError):
+        version = re.search(r"\d+(\.\d+)+", DRIVER.read_text())
+        return version and version[0]
+    return None
 
 
 def _cpu() -> str:

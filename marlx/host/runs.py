@@ -38,8 +38,8 @@ def train(
         grid: "section.name" of traced numbers -> values. Every seed trains at every point of their product, in one
             compiled program.
         cache: keep compiled programs in the user's cache directory.
-        settings: `width`, `split_rows`, `chunk`, `checkpoint_interval`, `checkpoint_replay`, `wandb`, `tensorboard`,
-            `progress` as `marlx.host.job.Settings` has them.
+        settings: `width`, `split_rows`, `chunk`, `largest_share`, `checkpoint_interval`, `checkpoint_replay`, `wandb`,
+            `tensorboard`, `progress` as `marlx.host.job.Settings` has them.
 
     Returns:
         The run: `metrics()` is a table with a row for each seed (and point) and evaluation, `params` a pytree whose
@@ -88,7 +88,7 @@ def train(
 def _checked(settings: dict[str, Any]) -> Settings:
     """Settings from their names. Raises `UsageError`."""
     how = replace(Settings(), **settings)
-    for name in ("width", "chunk", "checkpoint_interval"):
+    for name in ("width", "chunk", "largest_share", "checkpoint_interval"):
         value = getattr(how, name)
         if name == "width" and value == MEASURE and not how.split_rows:
             continue

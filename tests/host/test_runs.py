@@ -68,7 +68,8 @@ def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
     brought = experiment("environment.payoff=[[1, 2.5], [0, -1]]")
     lanes = Lanes(brought, [0, 1])
     work = job.Job(directory.claim(tmp_path / "run", "x"), lanes, 0, job.Settings())
-    work.ledger.open(work._seats(0, 2), 1)
+    work.seating.seat()
+    work.ledger.open(work.fleet, 1)
     run = marlx.load_run(tmp_path / "run")
     assert run.experiment.environment["payoff"] == [[1, 2.5], [0, -1]]
     assert difference(run, lanes, 0) is None

@@ -114,6 +114,8 @@ def test_each_of_several_gpus_has_a_process(tmp_path: Path, monkeypatch: pytest.
         command = ["train", *words, "--width", str(width), "--share"]
         assert commands == [[*command, f"{index}/{count}"] for index in range(count)]
     assert [len(commands) for commands in asked] == [3, 2]
+    assert main(["train", *words, "--chunk", "2"]) == 3  # a width of 4 would have seats for 4
+    assert "--width" not in asked.pop()[0]
     assert main(["train", *words, "training.learnig_rate=1"]) == 2 and len(asked) == 2  # told once, before any starts
     assert shares.usual_count(tmp_path / "run", 2) == 2  # no more than there are seeds
     assert shares.usual_count(None, 8) == 1

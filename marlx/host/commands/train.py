@@ -75,7 +75,7 @@ def run(found: argparse.Namespace) -> int:
     count = _processes(found, len(seeds))
     if count > 1:
         return _in_processes(found, count, len(seeds))
-    seeds, out = _my_share(found, seeds)
+    seeds, out, settings["largest_share"] = _my_share(found, seeds)
 
     from marlx.host import backend
 
@@ -117,16 +117,16 @@ def _width(found: argparse.Namespace) -> int | str | None:
     return "measure"
 
 
-def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any]:
-    """The seeds of this process, and where it writes."""
+def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], Any, int]:
+    """The seeds of this process, where it writes, and how many seeds the largest share has."""
     from marlx.host import shares
 
     if found.share is None and found.distributed is None:
-        return seeds, found.out
+        return seeds, found.out, len(seeds)
     if found.out is None:
         raise UsageError("several processes need --out, the directory that they share")
     index, count = shares.parse(found.share) if found.share is not None else shares.distributed(found.distributed)
-    return shares.split(seeds, index, count), shares.part(found.out, index, count)
+    return shares.split(seeds, index, count), shares.part(found.out, index, count), -(-len(seeds) // count)
 
 
 def _processes(found: argparse.Namespace, seeds: int) -> int:
@@ -158,7 +158,7 @@ def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
     if "--processes" in words:
         place = words.index("--processes")
         del words[place : place + 2]
-    if found.width is None:
+    if found.width is None and found.chunk is None:  # with a chunk, the width goes by that
         words += processes.common_width(-(-seeds // count), count)
     code = max(processes.run_here([["train", *words, "--share", f"{index}/{count}"] for index in range(count)], count))
     if code == 0:
