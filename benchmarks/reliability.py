@@ -52,7 +52,9 @@ sys.exit(main(sys.argv[1:]))
 _COMPANY = """
 import hashlib, json, sys
 import jax
+from marlx.host import backend
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+backend.prepare(1, cache=False)
 import marlx
 import numpy as np
 from marlx.engine.seeds import Fleet

@@ -12,6 +12,7 @@ from pathlib import Path
 import marlx_envs
 import pytest
 from marlx_envs.discovery import Entry, declarations
+from marlx_envs.options import UsageError
 
 import marlx
 from marlx.algorithms.method import Method
@@ -98,6 +99,12 @@ def test_a_declaration_says_what_running_it_gives(call: str, path: Path, monkeyp
     assert [{**keywords, "module": "some.module"} for keywords in passed] == [
         {**keywords, "module": "some.module"} for keywords in read
     ]
+
+
+def test_a_declaration_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("WORDS = {}\nEntry(\n    name='own',\n    environments=WORDS,\n)\n")
+    with pytest.raises(UsageError, match=r"own\.py, line 4: environments is read without an import"):
+        list(declarations("", tmp_path, "Entry"))
 
 
 def test_what_an_entry_names_can_be_loaded() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from marlx_envs.options import unknown
+from marlx_envs.options import UsageError, unknown
 
 
 class Declared(Protocol):
@@ -90,10 +90,22 @@ class Registry(Mapping[str, E], Generic[E]):
 
 
 def declarations(package: str, folder: Path, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (module, keyword arguments) for each top-level `call(...)` in a package's folder or in one file."""
+    """Yields (module, keyword arguments) for each top-level `call(...)` in a package's folder or in one file.
+
+    Raises:
+        UsageError: an argument is not a literal.
+    """
     for path in [folder] if folder.is_file() else sorted(folder.glob("*.py")):
         module = package if folder.is_file() else f"{package}.{path.stem}"
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             value = getattr(node, "value", None)
             if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == call:
-                yield module, {str(k.arg): ast.literal_eval(k.value) for k in value.keywords}
+                yield module, {str(k.arg): _literal(k, path) for k in value.keywords}
+
+
+def _literal(keyword: ast.keyword, path: Path) -> Any:
+    try:
+        return ast.literal_eval(keyword.value)
+    except ValueError:
+        place = f"{path}, line {keyword.value.lineno}"
+        raise UsageError(f"{place}: {keyword.arg} is read without an import and must be a plain value") from None

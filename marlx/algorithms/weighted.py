@@ -32,7 +32,10 @@ Method(
     source="POW",
     composition={"mixer": "vdn", "weighting": "pow", "critic": "central"},
     defaults={"algorithm.critic_width": 64},
-    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8}},
+    environments={
+        "predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8},
+        "smax": {"algorithm.recognition_parts": 8},
+    },
 )
 Method(
     name="pow_qmix",
@@ -40,7 +43,10 @@ Method(
     source="POW",
     composition={"mixer": "qmix", "weighting": "pow", "critic": "central"},
     defaults={"algorithm.critic_width": 64},
-    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8}},
+    environments={
+        "predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8},
+        "smax": {"algorithm.recognition_parts": 8},
+    },
 )
 Method(
     name="pow_qplex",
@@ -48,5 +54,8 @@ Method(
     source="POW",
     composition={"mixer": "qplex", "weighting": "pow", "critic": "central"},
     defaults={"algorithm.critic_width": 64},
-    environments={"predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8}},
+    environments={
+        "predator_prey": {"algorithm.tolerance": 1.0, "algorithm.recognition_parts": 8},
+        "smax": {"algorithm.recognition_parts": 8},
+    },
 )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from marlx.host.cache import tidy
 
+LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
+
 
 def prepare(seeds: int, cache: bool = True) -> None:
     """Settles devices and compilation cache; does nothing to what the user has settled or what has started already.
@@ -17,6 +19,8 @@ def prepare(seeds: int, cache: bool = True) -> None:
     import jax
 
     settings = jax.config.values
+    if cores() == 1:  # XLA compiles otherwise for one thread than for several: a seed's last bits would differ
+        os.environ.setdefault("NPROC", "2")
     if "cpu" in (settings["jax_platforms"] or "cpu").split(",") and settings["jax_num_cpu_devices"] < 0:
         with suppress(RuntimeError):  # the backend has started: its devices stay as they are
             jax.config.update("jax_num_cpu_devices", min(cores(), seeds))
@@ -27,7 +31,8 @@ def prepare(seeds: int, cache: bool = True) -> None:
             if os.access(folder, os.W_OK):
                 tidy(folder)
                 jax.config.update("jax_compilation_cache_dir", str(folder))
-                jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+                if settings[LEAST_SECONDS] == 1.0:  # JAX's own
+                    jax.config.update(LEAST_SECONDS, 0.2)
 
 
 def cores() -> int:

@@ -9,8 +9,10 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -54,8 +56,9 @@ class Checkpoints:
         _silence()
         self._orbax, self._folder = orbax, directory / CHECKPOINTS
         with _disk("make", self._folder):
+            for path in _unfinished(self._folder):
+                _remove_folder(path)
             options = orbax.CheckpointManagerOptions(
-                cleanup_tmp_directories=True,
                 save_root_metadata=False,
                 async_options=orbax.AsyncOptions(timeout_secs=PATIENCE),
             )
@@ -164,7 +167,7 @@ class Checkpoints:
 def unfinished(directory: Path) -> list[str]:
     """Names of the checkpoints that a kill left without a commit; opening `Checkpoints` removes them."""
     with _disk("read", directory / CHECKPOINTS):
-        return sorted(path.name.partition(".")[0] for path in (directory / CHECKPOINTS).glob(f"*{UNFINISHED}*"))
+        return sorted(path.name.partition(".")[0] for path in _unfinished(directory / CHECKPOINTS))
 
 
 def digest(notes: Mapping[str, Any], arrays: Arrays) -> str:
@@ -205,6 +208,22 @@ def restore(arrays: Arrays, shapes: Any, rows: Any) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(array[rows])) if _is_key(shape) else array[rows]
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    return list(folder.glob(f"*{UNFINISHED}*"))
+
+
+def _remove_folder(path: Path) -> None:
+    """Removes a folder; a save that failed earlier in this process may still put files there for a moment."""
+    for pause in (0.1, 0.3, 1.0, 3.0, None):
+        try:
+            shutil.rmtree(path)
+            break
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or pause is None:
+                raise
+            time.sleep(pause)
 
 
 def _marked(notes: Mapping[str, Any]) -> tuple[int, float]:

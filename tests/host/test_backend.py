@@ -48,3 +48,15 @@ def test_no_more_devices_than_seeds_and_no_cache_where_none_can_be(tmp_path: Pat
 def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
     assert backend.cache_directory() == Path("~/.cache/marlx/xla").expanduser()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity to set")
+def test_a_single_core_compiles_as_several_do() -> None:
+    """XLA with one thread orders some sums otherwise, so a seed would not be the same there to the bit."""
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); from marlx.host.backend import prepare"
+    for given in ({}, {"NPROC": "1"}):
+        known = {name: value for name, value in os.environ.items() if name != "NPROC"}
+        known |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **given}
+        show = [sys.executable, "-c", f"{code}; prepare(1, cache=False); print(os.environ['NPROC'])"]
+        done = subprocess.run(show, env=known, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [given.get("NPROC", "2")]

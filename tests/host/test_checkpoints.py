@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,31 @@ def test_a_large_replay_is_saved_on_demand_only(
     saved = next(Checkpoints(tmp_path / "run").newest_first(pytest.fail))
     assert any(name.startswith("replay/") for name in saved.arrays) == there
     assert any(name.startswith("learner/") for name in saved.arrays)
+
+
+def test_what_a_failed_save_still_writes_is_no_obstacle(tmp_path: Path) -> None:
+    """A disk that was full: the save has failed, and for a moment its threads put files into its folder."""
+    left, ended, written = tmp_path / "checkpoints" / f"0{checkpoints.UNFINISHED}", threading.Event(), []
+    left.mkdir(parents=True)
+
+    def write() -> None:
+        while not ended.wait(1e-4):
+            with suppress(OSError):
+                (left / "state").mkdir(exist_ok=True)
+                (left / "state" / str(len(written))).touch()
+                written.append(left)
+
+    writer, stop = threading.Thread(target=write), threading.Timer(0.3, ended.set)
+    writer.start()
+    stop.start()
+    opened = Checkpoints(tmp_path)
+    ended.set()
+    writer.join()
+    opened.save({"count": 1}, {"x": np.arange(3.0)})
+    opened.close()
+    assert written
+    (saved,) = Checkpoints(tmp_path).newest_first(pytest.fail)
+    assert saved.number == 0 and saved.arrays["x"].tolist() == [0, 1, 2]
 
 
 def test_saving_goes_on_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_agents_are_not_exported_through_a_link(
 def test_jobs_read_no_result_that_was_there_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitit, folders = launcher._submitit(), []
 
-    def note(folder: str, cluster: str) -> None:
+    def note(folder: str, cluster: str, **_: int) -> None:
         folders.append(Path(folder))
         assert not os.listdir(folder)
         raise RuntimeError("no queue")
