@@ -12,7 +12,9 @@ TOLERANCE = 1e-4
 COMMON = [name for name, battle in SCENARIOS.items() if special(kinds(battle.allies + battle.enemies)) is None]
 
 
-def check(out):
+def check(out, scenario):
+    largest = max(out[name].max() for name in ("seen", "hidden", "reward"))
+    print(f"{scenario}: {len(out['seen'])} steps, largest difference {largest:.1e}")  # with -s, for the record
     assert out["seen"].max() < TOLERANCE
     assert out["hidden"].max() < TOLERANCE
     assert out["reward"].max() < TOLERANCE
@@ -30,14 +32,14 @@ def check(out):
 )
 def test_a_hundred_steps_equal_jaxmarl(scenario, resync):
     pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install '.[smax]'")
-    check(side_by_side(scenario, steps=100, games=2, resync=resync))
+    check(side_by_side(scenario, steps=100, games=2, resync=resync), scenario)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", COMMON)
 def test_a_thousand_steps_equal_jaxmarl(scenario):
     pytest.importorskip("jaxmarl", reason="compares with jaxmarl: pip install '.[smax]'")
-    check(side_by_side(scenario, steps=1_000, games=4, resync=True))
+    check(side_by_side(scenario, steps=1_000, games=4, resync=True), scenario)
 
 
 @pytest.mark.slow
