@@ -19,8 +19,10 @@ from marlx_envs.options import UsageError, unknown
 
 from marlx.host.extras import check_installed
 from marlx.host.files import disk, read_toml, write_toml
-from marlx.host.signals import Interrupted
+from marlx.host.processes import accelerators
+from marlx.host.signals import REQUEUE, Interrupted
 from marlx.host.sweep import JOBS, PLAN, Cell, read_sweep
+from marlx.host.sweep_processes import in_processes
 
 LAUNCHERS = ("local", "slurm")
 QUEUE = "queue.toml"
@@ -37,22 +39,39 @@ class CellJob:
     settings: Mapping[str, Any]
 
     def __call__(self) -> None:
-        """Trains what is left of the cell."""
+        """Trains what is left of the cell; where the job has several GPUs, in a process for each.
+
+        Raises:
+            ChildProcessError: some of those processes failed.
+        """
         sweep = read_sweep(Path(self.out) / PLAN)
         cell = next(cell for cell in sweep.cells if cell.name == self.name)
+        settings, gpus = {**self.settings, "progress": False}, len(accelerators())
         try:
-            sweep.run(cell, Path(self.out), **{**self.settings, "progress": False})
+            if gpus < 2:
+                return sweep.run(cell, Path(self.out), **settings)
+            code = in_processes(sweep, [cell], Path(self.out), settings, gpus)
         except Interrupted as stop:
-            if stop.number == signal.SIGUSR2:  # submitit's; what there is was saved, now the job is its again
-                os.kill(os.getpid(), signal.SIGUSR2)
-                time.sleep(60)
+            if stop.number == signal.SIGUSR2:
+                _give_back()
             raise
+        if code == REQUEUE:
+            _give_back()
+        if code:
+            raise ChildProcessError(f"{self.name} is not done: exit code {code}")
+        return None
 
     def checkpoint(self, *_: Any) -> Any:
         """What submitit queues again when the job is preempted: the same; it goes on from its checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _give_back() -> None:
+    """After submitit's signal, when what there is was saved: the job is its again."""
+    os.kill(os.getpid(), signal.SIGUSR2)
+    time.sleep(60)
 
 
 def check_launcher(launcher: str | None) -> None:

@@ -2,10 +2,12 @@
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SAME = 1.0  # second within which SIGTERM is one request: a queue may send it to all processes, which pass it on
 REQUEUE = 75  # "try again later" (EX_TEMPFAIL of sysexits.h)
 
 
@@ -34,6 +36,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._asked = 0.0
         self._previous: dict[int, Any] = {}
 
     @classmethod
@@ -55,6 +58,9 @@ class StopRequest:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None and number != signal.SIGUSR2:  # a queue sends it right after SIGTERM
+        now = time.monotonic()
+        again = number == self.number == signal.SIGTERM and now - self._asked < SAME
+        if self.number is not None and number != signal.SIGUSR2 and not again:  # a queue sends it right after SIGTERM
             raise KeyboardInterrupt
+        self._asked = now
         self.number = StopRequest.latest = number

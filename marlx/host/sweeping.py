@@ -1,6 +1,5 @@
 """`marlx sweep`: cells of a sweep here, in a process for each GPU, or as jobs; then a table of what they reached."""
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,12 @@ from rich.text import Text
 
 from marlx.analysis.statistics import interval
 from marlx.host import launcher
-from marlx.host.processes import common_width, is_one_of_several, run_here
+from marlx.host.processes import is_one_of_several
 from marlx.host.signals import Interrupted, StopRequest
 from marlx.host.sweep import PLAN, Cell, Sweep, check_place, prepare, results, states, write_results
+from marlx.host.sweep_processes import announce, in_processes
 
 MOST_ROWS = 40
-MOST_NAMES = 4
 LEFT = ("missing", "stopped", "failed")  # states of cells that the same command trains
 
 
@@ -57,7 +56,7 @@ def sweep(
     if queue == "local":
         code = _as_jobs(cells, out, settings, resources)
     elif processes > 1:
-        code = _in_processes(plan, cells, out, settings, processes)
+        code = in_processes(plan, cells, out, settings, processes)
     else:
         code = _here(plan, cells, out, settings, share)
     if code == 0 and not is_one_of_several():
@@ -80,7 +79,7 @@ def _unfinished(plan: Sweep, out: Path) -> list[Cell]:
 def _as_jobs(cells: Sequence[Cell], out: Path, settings: Mapping[str, Any], resources: Mapping[str, Any]) -> int:
     """A job on this machine for each cell, one after another."""
     for number, cell in enumerate(cells, 1):
-        _announce(number, len(cells), cell.name, settings)
+        announce(number, len(cells), cell.name, settings)
         (job,) = launcher.submit(out, [cell], "local", settings, resources)
         if job.exception() is not None:
             sys.stderr.write(f"marlx: job {job.job_id} failed; see {job.paths.stderr}\n")
@@ -95,7 +94,7 @@ def _here(
     StopRequest.forget()
     for number, cell in enumerate(cells, 1):
         if not is_one_of_several():
-            _announce(number, len(cells), cell.name, settings)
+            announce(number, len(cells), cell.name, settings)
         try:
             plan.run(cell, out, share, **settings)
             if StopRequest.latest is not None and number < len(cells):
@@ -104,44 +103,6 @@ def _here(
             words = str(stop).partition(";")[0]
             raise Interrupted(f"{words} of {cell.name}; the same command goes on with the sweep", stop.number) from None
     return 0
-
-
-def _in_processes(plan: Sweep, cells: Sequence[Cell], out: Path, settings: Mapping[str, Any], count: int) -> int:
-    """What is left of the cells by `count` processes at a time, each with a share of the seeds of one cell."""
-    tasks = [(cell, share) for cell in cells for share in plan.left(cell, out, count)]
-    if not tasks:
-        return 0
-    count = min(count, len(tasks))
-    names = [f"{cell.name}, part {index + 1} of {of}" if of > 1 else cell.name for cell, (index, of) in tasks]
-    commands = [_command(plan, cell, share, out, settings, count) for cell, share in tasks]
-    codes = run_here(commands, count, lambda number: _announce(number + 1, len(tasks), names[number], settings))
-    missing = [f"{name} (exit code {code})" for name, code in zip(names, codes, strict=True) if code]
-    if missing:
-        more = f" and {len(missing) - MOST_NAMES} more" if len(missing) > MOST_NAMES else ""
-        told = f"not done: {'; '.join(missing[:MOST_NAMES])}{more}; the same command goes on with the sweep"
-        sys.stderr.write(f"marlx: {told}\n")
-    return max(codes)
-
-
-def _command(
-    plan: Sweep, cell: Cell, share: tuple[int, int], out: Path, settings: Mapping[str, Any], count: int
-) -> list[str]:
-    """The words that train a share of a cell, when `count` processes are at work."""
-    place = out.absolute()
-    words = ["sweep", str(place / PLAN), f"--out={place}", f"--run={cell.name}", f"--share={share[0]}/{share[1]}"]
-    if settings["width"] is not None:
-        words += ["--width", str(settings["width"])]
-    elif share[1] > 1:
-        lanes = math.prod(map(len, cell.grid.values())) * -(-len(plan.seeds) // share[1])
-        words += common_width(lanes, count)
-    words += [] if settings["chunk"] is None else ["--chunk", str(settings["chunk"])]
-    return words + ["--no-cache"] * (not settings["cache"]) + ["--quiet"] * (not settings["progress"])
-
-
-def _announce(number: int, count: int, name: str, settings: Mapping[str, Any]) -> None:
-    if settings["progress"]:
-        sys.stdout.write(f"run {number} of {count}: {name}\n")
-        sys.stdout.flush()
 
 
 def show_states(plan: Sweep, out: Path) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import tomli_w
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.host import cli, launcher
+from marlx.host import cli, launcher, sweep_processes
 from marlx.host.metrics import Recorder
 from marlx.host.results import load_run
+from marlx.host.signals import REQUEUE
 from marlx.host.sweep import Cell, Sweep, prepare, read_sweep
 
 from .conftest import SMALL
@@ -137,6 +139,28 @@ def test_a_job_that_is_asked_to_leave_is_queued_again_and_goes_on(
     assert there.finished and "going on from checkpoint" in (there.path / "events.log").read_text()
     here = marlx.train(cell.experiment, sweep.seeds, plan.parent / "here", chunk=1, progress=False)
     assert there.metrics().equals(here.metrics())
+
+
+def test_a_job_with_two_gpus_has_two_processes(
+    slurm: Path, plan: Path, monkeypatch: pytest.MonkeyPatch, handlers: None
+) -> None:
+    """Each trains a share of the seeds; the job is queued again if they were asked to leave, and fails if one does."""
+    out = plan.parent / "out"
+    sweep, cell = cells(plan, out)
+    monkeypatch.setattr(launcher, "accelerators", lambda: ["0", "1"])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    job = launcher.CellJob(str(out), cell.name, {"chunk": None, "width": None, "cache": True})
+    for code in (REQUEUE, 2):
+        asked: list[int] = []
+        with monkeypatch.context() as patch, pytest.raises(ChildProcessError, match=f"not done: exit code {code}"):
+            patch.setattr(sweep_processes, "run_here", lambda *_, code=code: [code, 0])
+            patch.setattr(launcher, "_give_back", lambda asked=asked: asked.append(1))
+            job()
+        assert len(asked) == (code == REQUEUE)
+    job()
+    assert {path.name for path in (out / cell.name).iterdir()} == {"part-0-of-2", "part-1-of-2"}
+    here = marlx.train(cell.experiment, sweep.seeds, plan.parent / "here", progress=False)
+    assert marlx.load_run(out / cell.name).metrics().equals(here.metrics())
 
 
 def test_what_is_queued_again_is_the_same_job() -> None:

@@ -6,12 +6,14 @@ import threading
 
 import pytest
 
-from marlx.host.signals import Interrupted, StopRequest
+from marlx.host import signals
+from marlx.host.signals import SAME, Interrupted, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_asks_and_the_second_stops(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
+def test_the_first_asks_and_the_second_stops(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, times = signal.getsignal(number), iter([5.0, 5.0 + 2 * SAME])
+    monkeypatch.setattr(signals.time, "monotonic", times.__next__)
     with StopRequest() as stop:
         assert stop.number is None
         os.kill(os.getpid(), number)
@@ -27,6 +29,14 @@ def test_a_queue_that_sends_two_is_not_impatient() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR2)
         assert stop.number == signal.SIGUSR2
+
+
+def test_a_queue_that_signals_a_whole_job_is_not_impatient() -> None:
+    """A process has SIGTERM from the queue, and again from the one that started it."""
+    with StopRequest() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import marlx
-from marlx.host import cli, sweeping
+from marlx.host import cli, sweep_processes
 from marlx.host.sweep import RESULTS, read_sweep, states
 
 from .test_sweep import PLAN, written
@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Commands]]:
         found.append((count, commands))
         return [1] * len(commands)
 
-    monkeypatch.setattr(sweeping, "run_here", record)
+    monkeypatch.setattr(sweep_processes, "run_here", record)
     return found
 
 
@@ -58,7 +58,7 @@ def test_processes_give_what_one_gives(
     assert (out / RESULTS).read_bytes() == (tmp_path / "alone" / RESULTS).read_bytes()
     both = [marlx.load_run(folder / "iql-matrix_game") for folder in (tmp_path / "alone", out)]
     assert both[1].finished and both[1].record["grid"] == axes and both[1].seeds == [0, 1, 2]
-    monkeypatch.setattr(sweeping, "run_here", None)  # nothing is left to do
+    monkeypatch.setattr(sweep_processes, "run_here", None)  # nothing is left to do
     assert cli.main(command) == cli.main(["report", str(out)]) == 0
 
 
