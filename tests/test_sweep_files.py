@@ -40,6 +40,31 @@ def test_every_other_variant_can_be_run() -> None:
     assert variants and all(read_sweep(file, name).cells for file, name in variants)
 
 
+PAPERS = ("mrvf", "pow", "remix", "nm")
+OF_PAPERS = [(file, paper) for file in FILES for paper in PAPERS if file.stem.startswith(f"{paper}_")]
+
+
+@pytest.mark.parametrize("file, paper", OF_PAPERS, ids=lambda value: getattr(value, "stem", None))
+def test_a_paper_has_its_own_numbers(file: Path, paper: str) -> None:
+    """Those of training, and how often it evaluates where it says so; small games of one step have the house's."""
+    values = tomllib.loads(file.read_text())
+    if values["environment"] in ("predator_prey", "smax"):
+        assert values["set"]["algorithm"]["profile"] == paper
+    evaluation = values["set"]["evaluation"]
+    if paper == "mrvf" or file.stem in ("remix_predator_prey", "remix_smac", "remix_factors", "remix_weight_range"):
+        assert evaluation["interval"] == 10_000
+    if values["environment"] == "smax" and paper != "nm":  # MRVF's is the only reward without an absolute value
+        assert values["set"]["environment"]["reward"] == ("smac20" if paper == "mrvf" else "smac20_absolute")
+
+
+def test_exploration_of_mrvf_lasts_longer_in_its_hardest_battle() -> None:
+    values = tomllib.loads((FOLDER / "sweeps" / "mrvf_smac.toml").read_text())
+    longer = values["variants"]["6h_vs_8z"]
+    assert longer["set"]["training"]["epsilon_steps"] == 1_000_000
+    assert longer["axes"]["environment"]["scenario"] == ["6h_vs_8z"]
+    assert "6h_vs_8z" not in values["axes"]["environment"]["scenario"]
+
+
 def test_the_list_of_results_has_every_file() -> None:
     listed = (FOLDER / "README.md").read_text()
     assert len(FILES) >= 20 and [file.name for file in FILES if f"`{file.name}`" not in listed] == []
