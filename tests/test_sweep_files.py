@@ -65,6 +65,14 @@ def test_exploration_of_mrvf_lasts_longer_in_its_hardest_battle() -> None:
     assert "6h_vs_8z" not in values["axes"]["environment"]["scenario"]
 
 
+def test_every_punishment_is_that_of_a_paper() -> None:
+    def punishments(name: str) -> set[float]:
+        return set(tomllib.loads((FOLDER / "sweeps" / name).read_text())["axes"]["environment"]["miss_penalty"])
+
+    of_papers = [punishments(f"{paper}_predator_prey.toml") for paper in ("mrvf", "pow", "remix")]
+    assert punishments("predator_prey_penalties.toml") == set().union(*of_papers)
+
+
 def test_the_list_of_results_has_every_file() -> None:
     listed = (FOLDER / "README.md").read_text()
     assert len(FILES) >= 20 and [file.name for file in FILES if f"`{file.name}`" not in listed] == []
