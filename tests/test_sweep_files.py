@@ -65,6 +65,20 @@ def test_exploration_of_mrvf_lasts_longer_in_its_hardest_battle() -> None:
     assert "6h_vs_8z" not in values["axes"]["environment"]["scenario"]
 
 
+@pytest.mark.parametrize(
+    "name, maps",
+    [
+        ("remix_smac", {"1c3s5z", "3s_vs_5z", "5m_vs_6m", "6h_vs_8z", "MMM2", "6z_vs_24zg_open"}),
+        ("pow_smac", {"3s_vs_5z", "6z_vs_24zg_open", "MMM2"}),
+        ("mrvf_smac", {"3s_vs_5z", "3s5z", "5m_vs_6m", "2c_vs_64zg", "bane_vs_bane", "MMM2"}),
+        ("mrvf_smacv2", {"protoss_5v5_lite", "terran_5v5_lite", "zerg_5v5_lite"}),
+    ],
+)
+def test_battles_of_a_paper_are_all_there(name: str, maps: set[str]) -> None:
+    values = tomllib.loads((FOLDER / "sweeps" / f"{name}.toml").read_text())
+    assert set(values["axes"]["environment"]["scenario"]) == maps
+
+
 def test_every_punishment_is_that_of_a_paper() -> None:
     def punishments(name: str) -> set[float]:
         return set(tomllib.loads((FOLDER / "sweeps" / name).read_text())["axes"]["environment"]["miss_penalty"])
