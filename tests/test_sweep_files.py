@@ -40,6 +40,53 @@ def test_every_other_variant_can_be_run() -> None:
     assert variants and all(read_sweep(file, name).cells for file, name in variants)
 
 
+PAPERS = ("mrvf", "pow", "remix", "nm")
+OF_PAPERS = [(file, paper) for file in FILES for paper in PAPERS if file.stem.startswith(f"{paper}_")]
+
+
+@pytest.mark.parametrize("file, paper", OF_PAPERS, ids=lambda value: getattr(value, "stem", None))
+def test_a_paper_has_its_own_numbers(file: Path, paper: str) -> None:
+    """Those of training, and how often it evaluates where it says so; small games of one step have the house's."""
+    values = tomllib.loads(file.read_text())
+    if values["environment"] in ("predator_prey", "smax"):
+        assert values["set"]["algorithm"]["profile"] == paper
+    evaluation = values["set"]["evaluation"]
+    if paper == "mrvf" or file.stem in ("remix_predator_prey", "remix_smac", "remix_factors", "remix_weight_range"):
+        assert evaluation["interval"] == 10_000
+    if values["environment"] == "smax" and paper != "nm":  # MRVF's is the only reward without an absolute value
+        assert values["set"]["environment"]["reward"] == ("smac20" if paper == "mrvf" else "smac20_absolute")
+
+
+def test_exploration_of_mrvf_lasts_longer_in_its_hardest_battle() -> None:
+    values = tomllib.loads((FOLDER / "sweeps" / "mrvf_smac.toml").read_text())
+    longer = values["variants"]["6h_vs_8z"]
+    assert longer["set"]["training"]["epsilon_steps"] == 1_000_000
+    assert longer["axes"]["environment"]["scenario"] == ["6h_vs_8z"]
+    assert "6h_vs_8z" not in values["axes"]["environment"]["scenario"]
+
+
+@pytest.mark.parametrize(
+    "name, maps",
+    [
+        ("remix_smac", {"1c3s5z", "3s_vs_5z", "5m_vs_6m", "6h_vs_8z", "MMM2", "6z_vs_24zg_open"}),
+        ("pow_smac", {"3s_vs_5z", "6z_vs_24zg_open", "MMM2"}),
+        ("mrvf_smac", {"3s_vs_5z", "3s5z", "5m_vs_6m", "2c_vs_64zg", "bane_vs_bane", "MMM2"}),
+        ("mrvf_smacv2", {"protoss_5v5_lite", "terran_5v5_lite", "zerg_5v5_lite"}),
+    ],
+)
+def test_battles_of_a_paper_are_all_there(name: str, maps: set[str]) -> None:
+    values = tomllib.loads((FOLDER / "sweeps" / f"{name}.toml").read_text())
+    assert set(values["axes"]["environment"]["scenario"]) == maps
+
+
+def test_every_punishment_is_that_of_a_paper() -> None:
+    def punishments(name: str) -> set[float]:
+        return set(tomllib.loads((FOLDER / "sweeps" / name).read_text())["axes"]["environment"]["miss_penalty"])
+
+    of_papers = [punishments(f"{paper}_predator_prey.toml") for paper in ("mrvf", "pow", "remix")]
+    assert punishments("predator_prey_penalties.toml") == set().union(*of_papers)
+
+
 def test_the_list_of_results_has_every_file() -> None:
     listed = (FOLDER / "README.md").read_text()
     assert len(FILES) >= 20 and [file.name for file in FILES if f"`{file.name}`" not in listed] == []

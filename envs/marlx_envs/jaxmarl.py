@@ -72,13 +72,13 @@ class JaxMarlState(NamedTuple):
 
 @dataclass(frozen=True)
 class JaxMarl(Environment):
-    """The environment `jaxmarl.make(task, **arguments)`.
+    """The environment `jaxmarl.make(name, **arguments)`.
 
     Agents that see or can do less than others have zeros and unavailable actions at the end. The global state is
     jaxmarl's where it has one, else the observations side by side.
     """
 
-    task: str = text("MPE_simple_spread_v3", "name in jaxmarl's registry")
+    name: str = text("MPE_simple_spread_v3", "in jaxmarl's registry")
     arguments: Any = data((), "keyword arguments of the environment, as {num_agents = 5}")
     reward: str = choice("mean", "of the agents' rewards: their mean or their sum", ("mean", "sum"))
     episode_limit: int = size(0, "environment steps; 0 takes the environment's own `max_steps`", low=0)
@@ -88,21 +88,21 @@ class JaxMarl(Environment):
     def inner(self) -> Any:
         """The environment of jaxmarl."""
         package = load()
-        if self.task not in package.registered_envs:
-            raise unknown("value of environment.task", self.task, package.registered_envs)
+        if self.name not in package.registered_envs:
+            raise unknown("value of environment.name", self.name, package.registered_envs)
         arguments = self.arguments or {}
         if not isinstance(arguments, Mapping):
             raise UsageError(f"environment.arguments must be a table, not {shown(arguments)}")
         try:
             with jax.ensure_compile_time_eval():
-                made = package.make(self.task, **arguments)
+                made = package.make(self.name, **arguments)
         except Exception as error:  # of whatever kind jaxmarl's constructors raise
             words = " ".join(str(error).split())
-            raise UsageError(f"jaxmarl cannot make {self.task} with {shown(arguments)}: {words}") from None
+            raise UsageError(f"jaxmarl cannot make {self.name} with {shown(arguments)}: {words}") from None
         if not all(isinstance(agent, str) for agent in made.agents):
-            raise UsageError(f"environment.task {self.task} has no agents with names")
+            raise UsageError(f"environment.name {self.name} has no agents with names")
         if not all(hasattr(made.action_space(agent), "n") for agent in made.agents):
-            raise UsageError(f"environment.task {self.task} has actions that are not discrete")
+            raise UsageError(f"environment.name {self.name} has actions that are not discrete")
         return made
 
     @cached_property
@@ -110,7 +110,7 @@ class JaxMarl(Environment):
         """Environment steps of an episode."""
         limit = self.episode_limit or getattr(self.inner, "max_steps", 0)
         if not limit:
-            raise UsageError(f"environment.episode_limit must be given: {self.task} has no limit of its own")
+            raise UsageError(f"environment.episode_limit must be given: {self.name} has no limit of its own")
         return int(limit)
 
     @cached_property

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 ENVIRONMENTS: Registry[Entry] = Registry("marlx_envs", Path(__file__).parent, Entry, "environment")
 
 
-def make(name: str, **options: Any) -> "Environment":
+def make(name: str, /, **options: Any) -> "Environment":
     """An environment by name. Raises `UsageError` on an unknown name or field, a wrong type or a wrong range."""
     entry = ENVIRONMENTS[name]
     factory = entry.load()

@@ -53,8 +53,8 @@ class Smax(Environment):
     limit_is_terminal: bool = flag(True, "the time limit terminates the episode instead of truncating it")
     reward: str = choice(
         "jaxmarl",
-        "jaxmarl: mean share of health that enemies lose, and 1 for a win; smac20: health, kills and win as in SMAC, "
-        "at most 20 in all; smac20_absolute: its absolute value",
+        "jaxmarl: mean share of health that enemies lose (as much where a medivac heals them), and 1 for a win; "
+        "smac20: health, kills and win as in SMAC, at most 20 in all; smac20_absolute: its absolute value",
         ("jaxmarl", "smac20", "smac20_absolute"),
     )
     reward_scale: float = number(10.0, "factor of the reward `jaxmarl`, whose best return is 2")

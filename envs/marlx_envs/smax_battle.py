@@ -82,7 +82,7 @@ def normalised_state(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
 
 
 def raw_state(battle: Battle, kinds: Kinds, n_allies: int) -> jax.Array:
-    """Global state of jaxmarl, float32 [12 * N]: places in cells, cooldowns in seconds, teams and numbers of kinds."""
+    """Global state of jaxmarl, float32 [N * (6 + K)]: places in cells, cooldowns in seconds, teams, kinds by number."""
     units = seen(battle, kinds)
     bits = (units.kinds[:, None] == np.arange(n_kinds(kinds))).astype(jnp.float32)
     rows = _columns([units.health, units.x, units.y, battle.units.cooldown], bits)

@@ -17,7 +17,7 @@ def needs_jaxmarl():
 
 def test_simple_spread_steps_as_jaxmarl_does():
     needs_jaxmarl()
-    environment = make("jaxmarl", task="MPE_simple_spread_v3", reward="sum", limit_is_terminal=False)
+    environment = make("jaxmarl", name="MPE_simple_spread_v3", reward="sum", limit_is_terminal=False)
     inner, step = environment.inner, jax.jit(environment.step)
     observations, theirs = inner.reset(KEY)
     ours = environment.reset(KEY)
@@ -33,7 +33,7 @@ def test_simple_spread_steps_as_jaxmarl_does():
 
 def test_switch_riddle_ends_when_somebody_tells():
     needs_jaxmarl()
-    environment = make("jaxmarl", task="switch_riddle", arguments={"num_agents": 4}, limit_is_terminal=False)
+    environment = make("jaxmarl", name="switch_riddle", arguments={"num_agents": 4}, limit_is_terminal=False)
     assert (environment.spec.n_agents, environment.spec.n_actions, environment.spec.episode_limit) == (4, 3, 10)
     step = jax.jit(environment.step)
     state = environment.reset(KEY)
@@ -47,7 +47,7 @@ def test_switch_riddle_ends_when_somebody_tells():
 
 def test_smaller_agents_are_filled_up():
     needs_jaxmarl()
-    environment = make("jaxmarl", task="MPE_simple_speaker_listener_v4")
+    environment = make("jaxmarl", name="MPE_simple_speaker_listener_v4")
     state = environment.reset(KEY)
     np.testing.assert_array_equal(environment.available_actions(state).sum(1), [3, 5])
     np.testing.assert_array_equal(environment.observe(state)[0, 3:], 0)
@@ -56,11 +56,11 @@ def test_smaller_agents_are_filled_up():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"task": "MPE_simple_spred_v3"}, "unknown value of environment.task 'MPE_simple_spred_v3'; did you mean"),
-        ({"task": "coin_game"}, "environment.episode_limit must be given: coin_game has no limit of its own"),
-        ({"task": "switch_riddle", "arguments": {"num_agents": 2}}, "jaxmarl cannot make switch_riddle with"),
-        ({"task": "switch_riddle", "arguments": "x"}, "environment.arguments must be a table, not 'x'"),
-        ({"task": "MPE_simple_facmac_v1"}, "environment.task MPE_simple_facmac_v1 has actions that are not discrete"),
+        ({"name": "MPE_simple_spred_v3"}, "unknown value of environment.name 'MPE_simple_spred_v3'; did you mean"),
+        ({"name": "coin_game"}, "environment.episode_limit must be given: coin_game has no limit of its own"),
+        ({"name": "switch_riddle", "arguments": {"num_agents": 2}}, "jaxmarl cannot make switch_riddle with"),
+        ({"name": "switch_riddle", "arguments": "x"}, "environment.arguments must be a table, not 'x'"),
+        ({"name": "MPE_simple_facmac_v1"}, "environment.name MPE_simple_facmac_v1 has actions that are not discrete"),
     ],
 )
 def test_mistakes_are_one_line(options, words):
