@@ -195,7 +195,7 @@ class ValueFactorization:
         live_key, target_key = jax.random.split(key)
         played = self.play(params, batch.view)
         greedy = exploration.greedy(jax.lax.stop_gradient(played.utilities), batch.view.available)
-        y, critic_greedy = self._targets(state, greedy, batch, target_key)
+        y, critic_target, critic_greedy = self._targets(state, greedy, batch, target_key)
         steps, actions, greedy = jax.tree.map(lambda x: x[:-1], (played, batch.actions, greedy))
         context = self._context(state, steps, actions, live_key, greedy)._replace(valid=batch.valid)
         taken = take(steps.utilities, actions)
@@ -219,6 +219,7 @@ class ValueFactorization:
             progress=progress,
             slopes=slopes(jnp.ones_like(joint))[0] if self.weighting.needs_slopes else None,
             critic_value=critic_value,
+            critic_target=critic_target,
             critic_greedy=critic_greedy,
             optimal=batch.optimal,
         )
@@ -309,11 +310,11 @@ class ValueFactorization:
 
     def _targets(
         self, state: LearnerState, greedy: jax.Array, batch: Batch, key: chex.PRNGKey
-    ) -> tuple[jax.Array, jax.Array | None]:
+    ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
         """y [T B G] from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed.
 
-        With a joint critic the bootstrap is its target copy, whose values of the greedy actions [T B] come along (POW
-        eq. 11; its eq. 5 lacks gamma).
+        With a joint critic the bootstrap is its target copy, whose values of the actions replayed and of the greedy
+        ones [T B] come along (POW eq. 11; its eq. 5 lacks gamma).
         """
         training, target = self.training, state.target
         if self.critic:
@@ -336,4 +337,5 @@ class ValueFactorization:
             y = learner.returns(targets.q_lambda, batch, at_greedy, value_at(batch.actions)[:-1], **numbers)
         else:
             y = learner.returns(targets.td_lambda, batch, at_greedy, **numbers)
-        return jax.lax.stop_gradient(y), at_greedy[:-1, :, 0] if self.critic else None
+        y = jax.lax.stop_gradient(y)
+        return (y, value_at(batch.actions)[:-1, :, 0], at_greedy[:-1, :, 0]) if self.critic else (y, None, None)
