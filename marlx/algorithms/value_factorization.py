@@ -26,7 +26,7 @@ from marlx.algorithms.learner import Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
 from marlx.intrinsic import INTRINSICS
 from marlx.intrinsic.base import Intrinsic
-from marlx.losses import masked_mean
+from marlx.losses import masked_mean, squared_error
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.mixers.feed_forward import FeedForward
@@ -201,12 +201,13 @@ class ValueFactorization:
         taken = take(steps.utilities, actions)
         joint, slopes = jax.vjp(lambda q: self._mix(params, q, steps.view.state, context), taken)
         mean = partial(masked_mean, mask=batch.valid[..., None], axis=self.axis)
+        squared = partial(squared_error, mask=batch.valid[..., None], axis=self.axis)
         terms: Metrics = {}
         critic_value = None
         if self.critic:
             values = self.critic.use(params["critic"], batch.view)[:-1]
             critic_value = self.critic.at(params["critic"], values, steps.view.state, actions)
-            terms["critic_loss"] = self.critic_loss_scale * mean((critic_value[..., None] - y) ** 2)
+            terms["critic_loss"] = self.critic_loss_scale * squared(critic_value[..., None], y)
         evidence = Evidence(
             joint_value=joint.mean(-1),
             target=y.mean(-1),
@@ -227,16 +228,15 @@ class ValueFactorization:
         learnt, fitted = self.weighting.fit(state.weighting, evidence)
         weights = jax.lax.stop_gradient(self.weighting.weights(learnt, evidence))[..., None]
         rest, penalty = self._residual(params, batch.view, steps.view.state, actions, greedy)
-        error = joint + rest - y
         own, parts = self.mixer.auxiliary(params["mixer"], context, progress)
-        terms |= {"td_loss": self.training.loss_scale * mean(weights * error**2)}
+        terms |= {"td_loss": self.training.loss_scale * squared(joint + rest, y, weights=weights)}
         terms |= {"residual_loss": mean(penalty)} if self.composition.residual == "penalised" else {}
         loss = sum(terms.values()) + mean(own[..., None])
         metrics = {
             "loss": loss,
             "joint_value": mean(joint),
             "target": mean(y),
-            "absolute_error": mean(jnp.abs(error)),
+            "absolute_error": mean(jnp.abs(joint + rest - y)),
             "weight": mean(weights),
             **(terms if len(terms) > 1 else {}),
             **{name: mean(part[..., None]) for name, part in parts.items()},
