@@ -26,6 +26,20 @@ def masked_mean(values: jax.Array, mask: jax.Array, axis: str | None = None) -> 
     return (values * mask).sum() / jnp.maximum(over_devices(mask.sum(), axis), 1)
 
 
+def squared_error(
+    values: jax.Array,
+    targets: jax.Array,
+    mask: jax.Array,
+    weights: jax.Array | float = 1.0,
+    axis: str | None = None,
+) -> jax.Array:
+    """Mean of w (Q - y)^2 over the steps of a batch (POW eq. 4a, 4b, 4c, 7 and 10; ReMIX eq. 7; MRVF eq. 6 and 7).
+
+    The divisor is the number of steps, not the sum of their weights. Shapes and `axis` as in `masked_mean`.
+    """
+    return masked_mean(weights * (values - targets) ** 2, mask, axis)
+
+
 def optimiser(name: str, learning_rate: jax.Array | float, max_gradient_norm: jax.Array | float) -> Any:
     """Clipping by global norm, then Adam (pymarl2 family) or RMSprop (pymarl family, epsilon outside the root).
 

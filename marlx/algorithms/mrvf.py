@@ -11,6 +11,7 @@ actions. The paper leaves much of the wiring open: what is chosen here is an opt
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -26,7 +27,7 @@ from marlx.algorithms.composition import Common, sized, sizes_of
 from marlx.algorithms.learner import LearnerState
 from marlx.algorithms.method import Method
 from marlx.critics.mrvf import FeatureValue
-from marlx.losses import masked_mean
+from marlx.losses import masked_mean, squared_error
 from marlx.mixers.qmix import QMIX
 from marlx.rounds import Rounds
 from marlx.settings import Training
@@ -263,13 +264,11 @@ class MRVF:
         learnt = jnp.where(recorded, jax.lax.stop_gradient(value), at_greedy)
         aims = gains(learnt, at_greedy) if self.composition.strict else learnt
         joint = self._mix(params, take(utilities, actions), state)
-
-        def mean(values: jax.Array) -> jax.Array:
-            return masked_mean(values, batch.valid, self.axis)
-
-        errors = {f"round_loss_{k + 1}": mean(error) for k, error in enumerate((joint - aims) ** 2)}
+        mean = partial(masked_mean, mask=batch.valid, axis=self.axis)
+        squared = partial(squared_error, mask=batch.valid, axis=self.axis)
+        errors = {f"round_loss_{k + 1}": squared(*pair) for k, pair in enumerate(zip(joint, aims, strict=True))}
         terms = {name: self.training.loss_scale * error for name, error in errors.items()}
-        terms["critic_loss"] = self.composition.critic_loss_scale * mean((value - y) ** 2)
+        terms["critic_loss"] = self.composition.critic_loss_scale * squared(value, y)
         loss = sum(terms.values(), jnp.float32(0))
         metrics = {
             "loss": loss,

@@ -105,16 +105,11 @@ _EXCEPTIONS: dict[tuple[str, ...], Overrides] = {
         for profile in ("pymarl2", "pow")
         for name in _WEIGHTED
     },
-    **{("remix", name): {"algorithm.critic_width": 256} for name in _WEIGHTED},
-    # ResQ's learner halves nothing.
-    ("pow", "resq"): {
-        "training.loss_scale": 1.0,
-        "algorithm.critic_loss_scale": 1.0,
-        "algorithm.critic_width": 128,
-    },
-    # MRVF compares with the code of WQMIX and of NA2Q, whose QPLEX is the larger one.
-    **{(profile, "qplex"): {"algorithm.heads": 10, "algorithm.layers": 3} for profile in ("wqmix", "na2q", "mrvf")},
-    **{("mrvf", name): {"algorithm.critic_width": 256} for name in _WEIGHTED[:3]},
+    **{(profile, name): {"algorithm.critic_width": 256} for profile in ("remix", "mrvf") for name in _WEIGHTED},
+    # Paper POW's ResQ is its authors' learner, which halves nothing.
+    ("pow", "resq"): {"training.loss_scale": 1.0, "algorithm.critic_loss_scale": 1.0, "algorithm.critic_width": 128},
+    # These repositories have QPLEX's network for matrix games everywhere, and paper MRVF took it from them.
+    **{(name, "qplex"): {"algorithm.heads": 10, "algorithm.layers": 3} for name in ("wqmix", "na2q", "mrvf")},
     ("na2q", "na2q"): {"training.mixer_optimiser": "adam", "agent.agent_id": False},
     # For StarCraft; pymarl2, and papers POW and MRVF, have 0.1 there too.
     **{(profile, name, "smax"): {"algorithm.alpha": 0.5} for profile in ("wqmix", "remix") for name in _WEIGHTED[:2]},

@@ -26,7 +26,7 @@ from marlx.algorithms.learner import Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
 from marlx.intrinsic import INTRINSICS
 from marlx.intrinsic.base import Intrinsic
-from marlx.losses import masked_mean
+from marlx.losses import masked_mean, squared_error
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.mixers.feed_forward import FeedForward
@@ -195,18 +195,19 @@ class ValueFactorization:
         live_key, target_key = jax.random.split(key)
         played = self.play(params, batch.view)
         greedy = exploration.greedy(jax.lax.stop_gradient(played.utilities), batch.view.available)
-        y, critic_greedy = self._targets(state, greedy, batch, target_key)
+        y, critic_target, critic_greedy = self._targets(state, greedy, batch, target_key)
         steps, actions, greedy = jax.tree.map(lambda x: x[:-1], (played, batch.actions, greedy))
         context = self._context(state, steps, actions, live_key, greedy)._replace(valid=batch.valid)
         taken = take(steps.utilities, actions)
         joint, slopes = jax.vjp(lambda q: self._mix(params, q, steps.view.state, context), taken)
         mean = partial(masked_mean, mask=batch.valid[..., None], axis=self.axis)
+        squared = partial(squared_error, mask=batch.valid[..., None], axis=self.axis)
         terms: Metrics = {}
         critic_value = None
         if self.critic:
             values = self.critic.use(params["critic"], batch.view)[:-1]
             critic_value = self.critic.at(params["critic"], values, steps.view.state, actions)
-            terms["critic_loss"] = self.critic_loss_scale * mean((critic_value[..., None] - y) ** 2)
+            terms["critic_loss"] = self.critic_loss_scale * squared(critic_value[..., None], y)
         evidence = Evidence(
             joint_value=joint.mean(-1),
             target=y.mean(-1),
@@ -219,6 +220,7 @@ class ValueFactorization:
             progress=progress,
             slopes=slopes(jnp.ones_like(joint))[0] if self.weighting.needs_slopes else None,
             critic_value=critic_value,
+            critic_target=critic_target,
             critic_greedy=critic_greedy,
             optimal=batch.optimal,
         )
@@ -226,16 +228,15 @@ class ValueFactorization:
         learnt, fitted = self.weighting.fit(state.weighting, evidence)
         weights = jax.lax.stop_gradient(self.weighting.weights(learnt, evidence))[..., None]
         rest, penalty = self._residual(params, batch.view, steps.view.state, actions, greedy)
-        error = joint + rest - y
         own, parts = self.mixer.auxiliary(params["mixer"], context, progress)
-        terms |= {"td_loss": self.training.loss_scale * mean(weights * error**2)}
+        terms |= {"td_loss": self.training.loss_scale * squared(joint + rest, y, weights=weights)}
         terms |= {"residual_loss": mean(penalty)} if self.composition.residual == "penalised" else {}
         loss = sum(terms.values()) + mean(own[..., None])
         metrics = {
             "loss": loss,
             "joint_value": mean(joint),
             "target": mean(y),
-            "absolute_error": mean(jnp.abs(error)),
+            "absolute_error": mean(jnp.abs(joint + rest - y)),
             "weight": mean(weights),
             **(terms if len(terms) > 1 else {}),
             **{name: mean(part[..., None]) for name, part in parts.items()},
@@ -309,11 +310,11 @@ class ValueFactorization:
 
     def _targets(
         self, state: LearnerState, greedy: jax.Array, batch: Batch, key: chex.PRNGKey
-    ) -> tuple[jax.Array, jax.Array | None]:
+    ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
         """y [T B G] from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed.
 
-        With a joint critic the bootstrap is its target copy, whose values of the greedy actions [T B] come along (POW
-        eq. 11; its eq. 5 lacks gamma).
+        With a joint critic the bootstrap is its target copy, whose values of the actions replayed and of the greedy
+        ones [T B] come along (POW eq. 11; its eq. 5 lacks gamma).
         """
         training, target = self.training, state.target
         if self.critic:
@@ -336,4 +337,5 @@ class ValueFactorization:
             y = learner.returns(targets.q_lambda, batch, at_greedy, value_at(batch.actions)[:-1], **numbers)
         else:
             y = learner.returns(targets.td_lambda, batch, at_greedy, **numbers)
-        return jax.lax.stop_gradient(y), at_greedy[:-1, :, 0] if self.critic else None
+        y = jax.lax.stop_gradient(y)
+        return (y, value_at(batch.actions)[:-1, :, 0], at_greedy[:-1, :, 0]) if self.critic else (y, None, None)

@@ -1,5 +1,5 @@
 """Random network distillation: what a trained network cannot yet say of a fixed random one is new (Burda et al. 2019;
-"Beyond Monotonicity" without the divisor).
+"Beyond Monotonicity" without the divisor, which is an option).
 
     r_int = ||g^(s') - g(s')||^2 / max(sigma, c mu)
 
@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from marlx_envs.discovery import Entry
-from marlx_envs.options import number, size
+from marlx_envs.options import flag, number, size
 
 from marlx.initialisers import linear
 from marlx.intrinsic.base import Intrinsic, Steps
@@ -74,6 +74,7 @@ class RND(Intrinsic):
     predictor_width: int = size(64, "width of the two hidden layers of both networks", high=4096)
     predictor_features: int = size(64, "outputs of both networks", high=4096)
     predictor_learning_rate: float = number(1e-4, "step size of the predictor (Adam)", low=0)
+    divide_errors: bool = flag(True, "divide errors by their running deviation; False: r_int is the error itself")
     deviation_floor: float = number(1, "c: errors are divided by no less than c times their running mean", low=0)
 
     @property
@@ -105,7 +106,7 @@ class RND(Intrinsic):
         predictor, moves = stepped(self._optimiser, share, state.optimiser, state.predictor, self.axis)
         moments = gather(state.moments, errors, steps.continues, self.axis)
         sigma = jnp.maximum(moments.deviation, self.deviation_floor * moments.mean)
-        rewards = jnp.where(steps.continues, errors / jnp.maximum(sigma, 1e-8), 0)
+        rewards = jnp.where(steps.continues, errors / jnp.maximum(sigma, 1e-8) if self.divide_errors else errors, 0)
         return Distillation(state.fixed, predictor, moves, moments), rewards, {"predictor_loss": mean}
 
 

@@ -27,7 +27,8 @@ class Evidence(NamedTuple):
     progress: Progress
     slopes: jax.Array | None = None  # [.. N], dQ_tot/dq_i at the actions taken; if `needs_slopes`
     critic_value: jax.Array | None = None  # [..], the live joint critic at u; if `needs_critic`
-    critic_greedy: jax.Array | None = None  # [..], the target's joint critic at the greedy action; if `needs_critic`
+    critic_target: jax.Array | None = None  # [..], the target's joint critic at u; if `needs_critic`
+    critic_greedy: jax.Array | None = None  # [..], the same at the greedy action; if `needs_critic`
     optimal: jax.Array | None = None  # bool [..], u is a best joint action; in environments that know
 
 

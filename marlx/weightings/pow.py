@@ -18,7 +18,7 @@ from marlx_envs.options import number, size
 
 from marlx.agents import take
 from marlx.critics.recognition import Recognition
-from marlx.losses import masked_mean, optimiser, stepped
+from marlx.losses import optimiser, squared_error, stepped
 from marlx.types import Metrics, Params
 from marlx.weightings.base import Evidence, Weighting
 
@@ -73,7 +73,7 @@ class POW(Weighting):
         def loss(params: Params, rows: tuple[jax.Array, ...]) -> jax.Array:
             seen, actions, lows, y, valid = rows
             value, _ = self._network.apply(params, seen, actions, lows)
-            return 0.5 * masked_mean((value - y) ** 2, valid, self.axis)
+            return 0.5 * squared_error(value, y, valid, axis=self.axis)
 
         data = (evidence.state, evidence.actions, advantages, evidence.target, evidence.valid)
         parts = self._parts(data)

@@ -111,7 +111,7 @@ def rescale(
 
 @dataclass(frozen=True)
 class ReMIX(Weighting):
-    """E of the critic's live value and of the mixer's true slopes, mapped to a range over the batch."""
+    """E of the critic's value and of the mixer's true slopes, mapped to a range over the batch."""
 
     weight_low: float = number(0.1, "weight of the least regret; paper ReMIX also tried 0.5 and 0.8", low=0, high=1)
     weight_high: float = number(1, "weight of the greatest regret", low=1)
@@ -122,6 +122,11 @@ class ReMIX(Weighting):
     exponential_factor: bool = flag(True, "factor exp(Q-hat* - Q_tot)")
     policy_factor: bool = flag(True, "factor G of policies and slopes of the mixer")
     recent_factor: bool = flag(True, "on-policiness: part of each batch is drawn from the latest rows")
+    critic_copy: str = choice(
+        "live",
+        "the joint critic of the exponent: the live one, or the copy that targets are made of",
+        ("live", "target"),
+    )
     exponent_limit: float = number(5, "the exponent is clipped to plus and minus this", low=0, high=60)
     slope_floor: float = number(1e-3, "least slope dQ_tot/dq that G divides by", low=1e-6)
     recent_rows: int = size(256, "latest rows of the buffer that recent rows are drawn from")
@@ -134,8 +139,7 @@ class ReMIX(Weighting):
         """Learns nothing; reports the shares of steps whose exponent is clipped, and whose G is not positive."""
         shares: Metrics = {}
         if self.exponential_factor:
-            assert evidence.critic_value is not None
-            shares["clipped_exponents"] = jnp.abs(evidence.critic_value - evidence.joint_value) > self.exponent_limit
+            shares["clipped_exponents"] = jnp.abs(self._critic(evidence) - evidence.joint_value) > self.exponent_limit
         if self.policy_factor:
             shares["vanished_policy_factors"] = self._policy(evidence) <= 0
         return state, {
@@ -145,17 +149,22 @@ class ReMIX(Weighting):
     def weights(self, state: Any, evidence: Evidence) -> jax.Array:
         """The steps' E, mapped to [weight_low, weight_high]."""
         e = evidence
-        assert e.critic_value is not None
         regrets = regret(
             e.joint_value,
             e.target,
             gap(e.joint_value, e.target) if self.gap_factor else 1.0,
-            exponential(e.critic_value, e.joint_value, self.exponent_limit) if self.exponential_factor else 1.0,
+            exponential(self._critic(e), e.joint_value, self.exponent_limit) if self.exponential_factor else 1.0,
             self._policy(e) if self.policy_factor else 1.0,
         )
         if self.rescale == "clip":
             return jnp.clip(regrets, self.weight_low, self.weight_high)
         return rescale(regrets, e.valid, self.weight_low, self.weight_high, self.axis)
+
+    def _critic(self, e: Evidence) -> jax.Array:
+        """Q-hat*(s, u) [..]. [CHOICE] Of which copy the paper does not say."""
+        value = e.critic_value if self.critic_copy == "live" else e.critic_target
+        assert value is not None
+        return value
 
     def _policy(self, e: Evidence) -> jax.Array:
         assert e.slopes is not None

@@ -95,9 +95,10 @@ def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             taken = jnp.array([q[t, b, i, action[i]] for i in range(N)])
             joint = float(method.mixer.apply(live["mixer"], taken, state[here]))
             believed = float(method.critic.at(live["critic"], values[here], state[here], action))
+            before = float(method.critic.at(other["critic"], old[here], state[here], action))
             for mine, theirs in (
                 (told.joint_value, joint), (told.target, future), (told.critic_value, believed),
-                (told.critic_greedy, at_greedy[t]),
+                (told.critic_target, before), (told.critic_greedy, at_greedy[t]),
             ):  # fmt: skip
                 assert mine is not None
                 np.testing.assert_allclose(mine[here], theirs, rtol=1e-4, atol=1e-6)

@@ -69,10 +69,10 @@ def _errors(fixed: Any, predictor: Any, steps: Steps) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("floor", [0.0, 1.0])
-def test_rnd_rewards_equal_loops(floor: float) -> None:
+@pytest.mark.parametrize("floor, divided", [(0.0, True), (1.0, True), (1.0, False)])
+def test_rnd_rewards_equal_loops(floor: float, divided: bool) -> None:
     """Three batches: all errors so far count in sigma and mu; each batch is rewarded by the predictor before it."""
-    part = _rnd(deviation_floor=floor)
+    part = _rnd(deviation_floor=floor, divide_errors=divided)
     state, met = part.init(jax.random.key(0)), np.zeros(0)
     for seed in range(3):
         steps = _steps(seed)
@@ -80,7 +80,7 @@ def test_rnd_rewards_equal_loops(floor: float) -> None:
         met = np.concatenate([met, errors])
         state, rewards, metrics = part.fit(state, steps)
         expected = np.zeros(steps.valid.shape)
-        expected[np.asarray(steps.continues)] = errors / max(met.std(), floor * met.mean())
+        expected[np.asarray(steps.continues)] = errors / (max(met.std(), floor * met.mean()) if divided else 1)
         np.testing.assert_allclose(rewards, expected, rtol=1e-5)
         np.testing.assert_allclose(metrics["predictor_loss"], errors.mean(), rtol=1e-5)
         np.testing.assert_allclose(state.moments.deviation, met.std(), rtol=1e-5)

@@ -17,8 +17,15 @@ def test_masked_mean_ignores_what_is_masked() -> None:
 
 def test_masked_mean_over_agents_divides_by_all_of_them() -> None:
     """qc = [0, 3], y = 1, one step: ((0-1)^2 + (3-1)^2) / 2 = 2.5, not 5."""
-    error = jnp.array([[[0.0, 3.0]]]) - 1.0
-    assert losses.masked_mean(error**2, jnp.ones((1, 1, 1), bool)) == 2.5
+    q, step = jnp.array([[[0.0, 3.0]]]), jnp.ones((1, 1, 1), bool)
+    assert losses.squared_error(q, jnp.ones((1, 1, 1)), step) == 2.5
+
+
+def test_weights_do_not_enter_the_divisor() -> None:
+    """Two valid steps of errors 2 and 1, weights 0.1 and 1: (0.4 + 1) / 2, and not over 1.1."""
+    mask = jnp.array([True, True, False])
+    found = losses.squared_error(jnp.array([3.0, 1, 9]), jnp.array([1.0, 2, 0]), mask, jnp.array([0.1, 1, 1]))
+    np.testing.assert_allclose(found, 0.7, rtol=1e-6)
 
 
 def _torch_rule(name: str, gradients: list[np.ndarray], rate: float) -> np.ndarray:

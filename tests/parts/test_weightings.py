@@ -43,6 +43,7 @@ def _evidence(seed: int = 0, scale: float = 3.0) -> Evidence:
         progress=Progress(*(jnp.float32(1e6),) * 3),
         slopes=3 * jax.random.uniform(keys[10], (T, B, N)) ** 4,
         critic_value=value,
+        critic_target=value[::-1],
         critic_greedy=at_greedy,
         optimal=jax.random.uniform(keys[11], (T, B)) < 0.3,
     )
@@ -173,6 +174,15 @@ def test_regrets_cut_to_the_range() -> None:
     optimism = weightings.exponential(x.critic_value, x.joint_value)
     expected = weightings.regret(x.joint_value, x.target, weightings.gap(x.joint_value, x.target), optimism, factor)
     np.testing.assert_allclose(found[valid], np.clip(expected, 0.2, 2)[valid], rtol=1e-6)
+
+
+def test_the_exponent_may_be_of_the_targets_critic() -> None:
+    evidence, part = _evidence(), _made("remix", critic_copy="target")
+    other = evidence._replace(critic_value=evidence.critic_target, critic_target=None)
+    np.testing.assert_array_equal(_weights(part, evidence), _weights(_made("remix"), other))
+    assert not np.array_equal(_weights(part, evidence), _weights(_made("remix"), evidence))
+    shares = (p.fit((), e)[1]["clipped_exponents"] for p, e in ((part, evidence), (_made("remix"), other)))
+    np.testing.assert_array_equal(*shares)
 
 
 def test_share_of_clipped_exponents() -> None:
