@@ -15,6 +15,7 @@ from marlx.analysis import scores as statistics
 from marlx.analysis.scores import Estimate, Scores
 from marlx.analysis.style import words
 from marlx.host import directory
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed
@@ -22,6 +23,7 @@ from marlx.host.results import Run, plain
 from marlx.host.shares import load_run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
@@ -34,6 +36,8 @@ class _Side(NamedTuple):
     run: Run
     method: str
     task: str
+    standing: str  # of a run that is not finished, how far it is
+    seeds: Any  # ids, [S]; of an unfinished run those that are equally far
     steps: Any  # environment steps of each evaluation, [S K]
     values: Any  # [S K], NaN where a seed has no such evaluation
     absolute: Any  # [S], of the best parameters; None where they were not asked for
@@ -49,6 +53,7 @@ def compare(
 ) -> None:
     """Prints how runs differ in their last evaluation; the first is what the others are held against.
 
+    Of a run that is not finished the seeds that are equally far count (see `abreast`), and it is said how far that is.
     Runs of one task are compared as they are, each point of a grid by itself. Over several tasks each algorithm needs
     one run of each; a task's scores are then normalised by its lowest and highest.
 
@@ -72,6 +77,9 @@ def compare(
     which = "best parameters of each seed in fresh episodes" if absolute else "last evaluation"
     heading = f"{metric.replace('_', ' ')}, {which}; interquartile mean over seeds [95% bootstrap interval]"
     console.print(heading, markup=False, soft_wrap=True)
+    for side in sides:
+        if side.standing:
+            console.print(f"not finished: {side.method}, {side.standing}", markup=False, soft_wrap=True)
     curves = None
     if len(tasks) > 1:
         over = f"{len(tasks)} tasks, scores from 0 (lowest of any seed there) to 1 (highest): {', '.join(tasks)}"
@@ -170,27 +178,30 @@ def _sides(runs: Sequence[Run], metric: str, absolute: bool) -> list[_Side]:
     sides = []
     for run, task, name in zip(runs, tasks, names, strict=True):
         played = _absolute(run, metric) if absolute else [None] * len(run.lanes.points)
+        table = _values(run, metric)
         for point, best in zip(run.lanes.points, played, strict=True):
             more = " ".join(f"{field.partition('.')[2]}={value}" for field, value in point.items())
-            steps, values = _values(run, metric, point)
-            if best is not None:
-                best = np.where(np.isfinite(values[:, -1]), best, np.nan)  # a seed that died has no score
-            sides.append(_Side(run, f"{name} {more}".strip(), task, steps, values, best))
+            mine = table[np.all([table[field] == value for field, value in point.items()], axis=0)] if point else table
+            if not len(mine):
+                continue  # of an unfinished run, not begun
+            steps, values = by_seed(mine, ["env_steps", "value"])
+            seeds = np.unique(mine["seed"])
+            if best is not None:  # a seed that died has no score
+                best = np.where(np.isfinite(values[:, -1]), best[np.searchsorted(sorted(run.seeds), seeds)], np.nan)
+            standing = ", ".join(mine[STANDING].unique())
+            sides.append(_Side(run, f"{name} {more}".strip(), task, standing, seeds, steps, values, best))
     for method in dict.fromkeys(side.method for side in sides):
-        mine = [side.task for side in sides if side.method == method]
+        own = [side.task for side in sides if side.method == method]
         for task in dict.fromkeys(tasks):
-            if mine.count(task) != 1:
+            if own.count(task) != 1:
                 raise UsageError(
-                    f"over several tasks each method needs one run of each: {method} has {mine.count(task)} of {task}"
+                    f"over several tasks each method needs one run of each: {method} has {own.count(task)} of {task}"
                 )
     return sides
 
 
-def _values(run: Run, metric: str, point: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Environment steps and values [S K] of every evaluation, NaN where a seed has none of it.
-
-    Args:
-        point: of the run's grid; empty where it has none.
+def _values(run: Run, metric: str) -> "pd.DataFrame":
+    """A row for each seed (and point) that counts and each evaluation: seed, env_steps, value, standing.
 
     Raises:
         UsageError: no evaluation, or no such metric.
@@ -201,10 +212,7 @@ def _values(run: Run, metric: str, point: Mapping[str, Any]) -> tuple[Any, Any]:
     mine = tidy[tidy["name"] == metric]
     if not len(mine):
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
-    for name, value in point.items():
-        mine = mine[np.isclose(mine[name], value)]
-    steps, values = by_seed(mine, ["env_steps", "value"])
-    return steps, values
+    return abreast(run, mine)
 
 
 def _absolute(run: Run, metric: str) -> Any:
@@ -228,14 +236,15 @@ def _export(out: str, sides: Sequence[_Side], metric: str) -> None:
     """Writes environment -> task -> algorithm -> run -> step -> metric -> values, as marl-eval reads it.
 
     A run stores means over the episodes of an evaluation, so each list holds one number. Where the absolute metric was
-    not asked for, the highest evaluation of the seed stands in (see `scores.best_evaluation`). Dead seeds are left out.
+    not asked for, the highest evaluation of the seed stands in (see `scores.best_evaluation`). Dead seeds are left out,
+    and of an unfinished run those that are not as far as others.
     """
     found: dict[str, Any] = {}
     for side in sides:
         best = statistics.best_evaluation(side.values) if side.absolute is None else side.absolute
         place = found.setdefault(side.run.experiment.environment_name, {})
         place = place.setdefault(side.task, {}).setdefault(side.method, {})
-        for seed, steps, values, absolute in zip(sorted(side.run.seeds), side.steps, side.values, best, strict=True):
+        for seed, steps, values, absolute in zip(side.seeds, side.steps, side.values, best, strict=True):
             if np.isfinite(values).all():
                 place[f"seed_{seed}"] = {
                     **{

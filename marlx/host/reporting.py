@@ -14,6 +14,7 @@ from marlx.analysis.scores import aggregate
 from marlx.analysis.statistics import interval
 from marlx.analysis.style import PALETTE, short, words
 from marlx.host import directory
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed, wide
 from marlx.host.progress import duration
@@ -29,7 +30,7 @@ FIRST = ("evaluation_return", "evaluation_win_rate")  # of the metrics to choose
 
 
 class _Curve(NamedTuple):
-    """One setting: its coordinates by name, and its evaluations, a row for each seed and evaluation."""
+    """One setting: its coordinates by name, and its evaluations, a row for each seed and evaluation that counts."""
 
     coordinates: dict[str, Any]
     table: "pd.DataFrame"
@@ -77,7 +78,7 @@ def _settings(run: Run, coordinates: Mapping[str, Any]) -> Iterable[_Curve]:
     tidy, names = run.tidy(), list(run.lanes.grid)
     if not len(tidy):
         return
-    table = wide(tidy)
+    table = abreast(run, wide(tidy))
     best = run.experiment.make_environment().spec.return_max
     for values, group in table.groupby(names, sort=False) if names else [((), table)]:
         yield _Curve({**coordinates, **dict(zip(names, values, strict=True))}, group, best)
@@ -101,7 +102,15 @@ def _results(curves: Sequence[_Curve]) -> dict[str, Any]:
         at = [values[name].index(of[name]) for name in names]
         pairs = [_statistics(arrays[name], kept) if name in arrays else (None, None) for name in metrics]
         shown, scores = zip(*pairs, strict=True)
-        drawn.append({"at": at, "steps": steps[kept].round().astype(int).tolist(), "values": shown, "score": scores})
+        drawn.append(
+            {
+                "at": at,
+                "standing": ", ".join(curve.table[STANDING].unique()),
+                "steps": steps[kept].round().astype(int).tolist(),
+                "values": shown,
+                "score": scores,
+            }
+        )
     return {
         "coordinates": [{"name": name, "values": values[name]} for name in names],
         "lines": 0 if names[0] == "algorithm" else len(names) - 1,  # as `marlx plot` has them
