@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
 SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
+BETTER = ("evaluation_return", "evaluation_win_rate", "training_return")  # metrics of which more is better
 
 
 class _Side(NamedTuple):
@@ -86,9 +87,10 @@ def compare(
         console.print(over, markup=False, soft_wrap=True)
         scores = dict(statistics.normalised(scores))
     else:
-        curves = {side.method: (side.steps, side.values) for side in sides}
+        sound = {side.method: np.isfinite(side.scores)[:, None] for side in sides}  # the others are left out
+        curves = {side.method: (side.steps, np.where(sound[side.method], side.values, np.nan)) for side in sides}
     with warnings.catch_warnings(action="ignore"):
-        console.print(_table(scores, curves))
+        console.print(_table(scores, curves if metric in BETTER else None, metric in BETTER))
         if picture is not None:
             label = "normalised score" if curves is None else words(metric)
             save_figure(_profiles(scores, f"{label}, {which}"), picture)
@@ -114,10 +116,10 @@ def _profiles(scores: Mapping[str, Scores], label: str) -> "Figure":
     )
 
 
-def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] | None) -> Table:
+def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] | None, better: bool) -> Table:
     first = next(iter(scores))
     steps = _steps(scores, curves) if curves else None
-    table = Table("", "seeds", "IQM", f"minus {first}", f"beats {first}")
+    table = Table("", "seeds", "IQM", f"minus {first}", f"{'beats' if better else 'above'} {first}")
     if steps:
         table.add_column(f"steps to {SHARE:.0%} of the best")
         table.add_column("best evaluation")
@@ -142,15 +144,15 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
 
 def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
     """Median environment steps until a seed's evaluation reaches most of the highest mean, in words."""
-    highest = max(float(statistics.aggregate(of).iqm) for of in scores.values())
+    highest = float(np.fmax.reduce([statistics.aggregate(of).iqm for of in scores.values()]))
     if not highest > 0:
         return {}
     found = {}
     for method, (steps, values) in curves.items():
-        reached = statistics.steps_to_reach(steps, values, SHARE * highest)
-        share = np.isfinite(reached).mean()
-        median = np.median(reached)
-        words = f"{median:,.0f}" if np.isfinite(median) else "not reached by half"
+        sound = np.isfinite(values[:, -1])
+        reached = statistics.steps_to_reach(steps[sound], values[sound], SHARE * highest)
+        share = np.isfinite(reached).mean() if reached.size else 0.0
+        words = f"{np.median(reached):,.0f}" if share > 0.5 else "not reached by most"
         found[method] = words if share == 1 else f"{words} ({share:.0%} of seeds)"
     return found
 
@@ -190,6 +192,9 @@ def _sides(runs: Sequence[Run], metric: str, absolute: bool) -> list[_Side]:
                 best = np.where(np.isfinite(values[:, -1]), best[np.searchsorted(sorted(run.seeds), seeds)], np.nan)
             standing = ", ".join(mine[STANDING].unique())
             sides.append(_Side(run, f"{name} {more}".strip(), task, standing, seeds, steps, values, best))
+    places = [run.path.resolve() for run in runs]
+    if len(set(places)) < len(places):
+        raise UsageError(f"a run is named twice: {', '.join(str(run.path) for run in runs)}")
     for method in dict.fromkeys(side.method for side in sides):
         own = [side.task for side in sides if side.method == method]
         for task in dict.fromkeys(tasks):
