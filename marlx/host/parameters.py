@@ -100,6 +100,10 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
         array = arrays.get((BEST if best else "") + place_name(place))
         if array is None or array.shape != (lanes, *shape.shape) or array.dtype != shape.dtype:
             found = "is missing" if array is None else f"has shape {list(array.shape)}"
+            if array is not None and array.ndim and array.shape[1:] == shape.shape and len(array) < lanes:
+                raise UsageError(
+                    f"{directory} holds parameters of {len(array)} of its {lanes} seeds; go on with it first"
+                )
             raise UsageError(f"parameters of {directory} do not fit the experiment: {place_name(place)} {found}")
         if best and np.issubdtype(array.dtype, np.floating):
             array[~np.isfinite(scores)] = np.nan

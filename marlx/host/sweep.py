@@ -63,6 +63,8 @@ class Sweep:
         from marlx.host.runs import train
 
         place = out / cell.name
+        if share:
+            shares.check_count(place, share[1])
         count = share[1] if share else shares.begun(place)
         parts = shares.places(place, self.seeds, count)
         for seeds, path in [parts[share[0]]] if share else parts:
