@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STANDING = "standing"  # name of a column
 
 
-def abreast(run: Run, table: "pd.DataFrame") -> "pd.DataFrame":
+def abreast(run: Run, table: "pd.DataFrame", seeds: int | None = None) -> "pd.DataFrame":
     """The rows of seeds that can be averaged, with a column that says in words how far they are.
 
     At each point of a grid these are the seeds that are through. Where none is, they are all that have begun, up to the
@@ -26,6 +26,7 @@ def abreast(run: Run, table: "pd.DataFrame") -> "pd.DataFrame":
 
     Args:
         table: of the run, a row for each seed (and point) and evaluation.
+        seeds: how many the run is to have; None: those that it has, which lack those of shares that have not begun.
     """
     if run.finished or not len(table):
         return table.assign(**{STANDING: ""})
@@ -37,7 +38,7 @@ def abreast(run: Run, table: "pd.DataFrame") -> "pd.DataFrame":
     some, slowest = through.groupby(points).transform("any"), had.groupby(points).transform("min")
     kept = table[np.where(some, through, number <= slowest)]
     groups = kept.groupby(_points(kept, names))
-    words = np.array([_standing(run, whole, group) for _, group in groups])
+    words = np.array([_standing(whole, group, seeds or len(run.seeds)) for _, group in groups])
     return kept.assign(**{STANDING: words[groups.ngroup()]})
 
 
@@ -46,12 +47,12 @@ def _points(table: "pd.DataFrame", names: list[str]) -> Any:
     return [table[name] for name in names] or np.zeros(len(table))
 
 
-def _standing(run: Run, whole: Plan, table: "pd.DataFrame") -> str:
+def _standing(whole: Plan, table: "pd.DataFrame", every: int) -> str:
     """How far the seeds of a point are: "2 of 5 seeds", "160 of 320 steps", or both; empty if all are through."""
     seeds = table["seed"].nunique()
     had = min(len(table) // seeds, len(whole.evaluations))
     iteration = whole.evaluations[had - 1]
-    parts = [(seeds, len(run.seeds), "seeds")]
+    parts = [(seeds, every, "seeds")]
     parts += [(iteration * whole.steps_per_iteration, whole.iterations * whole.steps_per_iteration, "steps")]
     return ", ".join(f"{count:,} of {most:,} {name}" for count, most, name in parts if count < most)
 

@@ -93,9 +93,11 @@ def compare(
         console.print(_table(scores, curves if metric in BETTER else None, metric in BETTER))
         if picture is not None:
             label = "normalised score" if curves is None else words(metric)
-            save_figure(_profiles(scores, f"{label}, {which}"), picture)
+            begun = {side.method for side in sides if side.standing}
+            named = {f"{name}, not finished" if name in begun else name: of for name, of in scores.items()}
+            save_figure(_profiles(named, f"{label}, {which}"), picture)
     console.print(
-        f"clear: {ENOUGH} or more seeds each, and the interval of the difference leaves 0 out; "
+        f"clear: {ENOUGH} or more seeds of each run, and the interval of the difference leaves 0 out; "
         "several comparisons make chance findings likelier",
         markup=False,
         soft_wrap=True,
@@ -132,7 +134,7 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
             cells += ["", ""]
         else:
             gap = statistics.difference(of, scores[first])
-            fewest = min(int(mean.used), int(statistics.aggregate(scores[first]).used))
+            fewest = min(int(np.isfinite(x).sum()) for both in (of, scores[first]) for x in both.values())
             cells += [f"{_interval(gap)} {verdict(gap, fewest)}"]
             cells += [_interval(statistics.probability_of_improvement(of, scores[first]), "{:.0%}")]
         if steps and curves:
@@ -158,7 +160,7 @@ def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) 
 
 
 def verdict(gap: Estimate, seeds: int) -> str:
-    """Whether a difference is clear, in words; `seeds` is the smaller number of the two sides."""
+    """Whether a difference is clear, in words; `seeds` is the smallest number of the two sides on any task."""
     if not np.isfinite(gap.low):
         return ""
     if seeds < ENOUGH:

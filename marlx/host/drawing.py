@@ -54,7 +54,7 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         UsageError: as `draw_runs`, or more points than can be read.
     """
     sweep = read_sweep(folder / PLAN)
-    table = results(sweep, folder, lambda run: abreast(run, run.metrics()))
+    table = results(sweep, folder, lambda run: abreast(run, run.metrics(), len(sweep.seeds)))
     path = picture_path(out if out is not None else folder / "learning_curves.png")
     columns = list(map(str, table.columns))
     metrics = [name for name in columns[columns.index("env_steps") + 1 :] if name != STANDING]
@@ -68,8 +68,9 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         label = "algorithm"
     panels: dict[str, list[Curve]] = {}
     for values, group in table.groupby([*names, label], dropna=False, sort=False):
-        title = "\n".join(f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip(names, values, strict=False))
-        panels.setdefault(title, []).append(_curve(group, metric, short(values[-1])))
+        words = [f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip((*names, label), values, strict=True)]
+        own = words.pop() if "." in label else short(values[-1])
+        panels.setdefault("\n".join(words[: len(names)]), []).append(_curve(group, metric, own))
     if len(panels) > MOST_PANELS:
         raise UsageError(f"{folder} has {len(panels)} points, too many to draw; at most {MOST_PANELS}")
     best = {cell.experiment.make_environment().spec.return_max for cell in sweep.cells}

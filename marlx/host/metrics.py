@@ -199,9 +199,16 @@ def check_sizes(directory: Path, lanes: Lanes) -> None:
 
 
 def wide(tidy: "pd.DataFrame") -> "pd.DataFrame":
-    """A row for each seed and evaluation: coordinates, seed, env_steps, a column for each name, evaluations first."""
+    """A row for each seed and evaluation: coordinates, seed, env_steps, a column for each name, evaluations first.
+
+    Raises:
+        UsageError: a seed has two values of one evaluation, which no run writes.
+    """
     coordinates = [str(name) for name in tidy.columns if name not in SCHEMA.names]
-    table = tidy.pivot(index=[*coordinates, "seed", "env_steps"], columns="name", values="value")
+    try:
+        table = tidy.pivot(index=[*coordinates, "seed", "env_steps"], columns="name", values="value")
+    except ValueError as error:
+        raise UsageError(f"metrics are damaged: {error}") from error
     names = sorted(map(str, table.columns), key=lambda name: (not name.startswith("evaluation_"), name))
     names.sort(key=lambda name: name != "evaluation_return")
     table = table[names].reset_index()

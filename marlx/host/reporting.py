@@ -56,14 +56,15 @@ def report(path: str, out: str | None) -> Path:
         places = {cell.name: folder / cell.name for cell in sweep.cells}
         found = {name: find_run(place) for name, place in places.items()}
         coordinates = {cell.name: dict(cell.coordinates) for cell in sweep.cells}
+        seeds = len(sweep.seeds)
         title = str(sweep.plan.get("title", folder.resolve().name))
     else:
         run = load_run(folder)
         names = {"algorithm": run.experiment.algorithm_name, "environment": run.experiment.environment_name}
         title = f"{names['algorithm']} on {names['environment']}"
-        found, coordinates = {folder.resolve().name: run}, {folder.resolve().name: names}
+        found, coordinates, seeds = {folder.resolve().name: run}, {folder.resolve().name: names}, len(run.seeds)
     runs = {name: run for name, run in found.items() if run is not None}
-    curves = [curve for name, run in runs.items() for curve in _settings(run, coordinates[name])]
+    curves = [curve for name, run in runs.items() for curve in _settings(run, coordinates[name], seeds)]
     if not curves:
         raise UsageError(f"{folder} has no evaluations yet")
     if len(curves) > MOST_CURVES:
@@ -73,12 +74,12 @@ def report(path: str, out: str | None) -> Path:
     return where
 
 
-def _settings(run: Run, coordinates: Mapping[str, Any]) -> Iterable[_Curve]:
+def _settings(run: Run, coordinates: Mapping[str, Any], seeds: int) -> Iterable[_Curve]:
     """The settings of a run: one, or the points of its grid."""
     tidy, names = run.tidy(), list(run.lanes.grid)
     if not len(tidy):
         return
-    table = abreast(run, wide(tidy))
+    table = abreast(run, wide(tidy), seeds)
     best = run.experiment.make_environment().spec.return_max
     for values, group in table.groupby(names, sort=False) if names else [((), table)]:
         yield _Curve({**coordinates, **dict(zip(names, values, strict=True))}, group, best)

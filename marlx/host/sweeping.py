@@ -164,7 +164,7 @@ def show_states(plan: Sweep, out: Path) -> None:
 
 def show_results(plan: Sweep, out: Path) -> None:
     """The points with the best final returns: interquartile mean and 95% interval over seeds (see `abreast`)."""
-    table = results(plan, out, lambda run: abreast(run, run.metrics()))
+    table = results(plan, out, lambda run: abreast(run, run.metrics(), len(plan.seeds)))
     names = [name for name in table.columns if "." in name or name in ("algorithm", "environment")]
     names = [name for name in names if table[name].nunique(dropna=False) > 1]
     metric = "evaluation_return" if "evaluation_return" in table else "training_return"

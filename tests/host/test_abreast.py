@@ -22,7 +22,7 @@ from marlx.host.sweeping import show_results
 
 from .conftest import SMALL
 from .test_reporting import data_of
-from .written_runs import write_run
+from .written_runs import write_run, write_sweep
 
 STEPS = (80, 160, 240, 320)  # of the evaluations
 
@@ -129,5 +129,16 @@ def test_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(drawing, "curve_panels", lambda panels, *_: drawn.update(panels))
     assert main(["plot", str(tmp_path)]) == 0
     assert [curve.note for curve in drawn[""]] == ["4 of 5 seeds, 4 of 4 left out", "2 of 5 seeds"]
+    unfinished(tmp_path / "other" / "iql-matrix_game" / "part-0-of-2", (4,), 3, "3:6")
+    plan = {"algorithm": "iql", "environment": "matrix_game", "seeds": "3:8"}
+    write_toml(tmp_path / "other" / PLAN, plan)
+    assert main(["plot", str(tmp_path / "other")]) == 0
+    assert [curve.note for curve in drawn[""]] == ["3 of 5 seeds"]  # though no more were begun
+    assert main(["report", str(tmp_path / "other")]) == 0
+    assert data_of(tmp_path / "other" / "report.html")["curves"][0]["standing"] == "3 of 5 seeds"
+    write_sweep(tmp_path / "rates", algorithm="vdn")
+    drawn.clear()
+    assert main(["plot", str(tmp_path / "rates")]) == 0
+    assert [curve.label for curve in drawn[""]] == ["learning_rate 0.0001", "learning_rate 0.001"]
     for name in ("seed", "algorithm", "standing"):  # columns of the table, not metrics
         assert main(["plot", str(tmp_path), "--metric", name]) == 2

@@ -110,6 +110,16 @@ def test_several_tasks(copy: Callable[..., Path], capsys: pytest.CaptureFixture[
     assert "did you mean 'loss'?" in capsys.readouterr().err
 
 
+def test_seeds_are_counted_on_each_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Few of each stay few, on however many tasks: drawn anew within each they hardly differ."""
+    for payoff in ("resq79", "son3", "climb"):
+        copy(f"iql-{payoff}", lambda seeds: np.zeros(len(seeds)), resq79=payoff)
+        copy(f"vdn-{payoff}", lambda seeds: np.ones(len(seeds)), resq79=payoff, iql="vdn")
+    assert main(("compare", *map(str, sorted(Path().iterdir())))) == 0
+    vdn = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ vdn"))
+    assert "│ 6 " in vdn and "1 [1, 1] too few seeds" in vdn
+
+
 def test_points_of_a_grid(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     path = copy("grid", lambda seeds: seeds * 1.0)
     table = pd.read_parquet(path / "metrics.parquet")

@@ -79,6 +79,13 @@ def test_wide_has_a_row_for_each_seed_and_evaluation(tmp_path: Path) -> None:
     assert np.isnan(table[table.seed == 2].loss).all()
 
 
+def test_two_values_of_one_evaluation_are_one_line(tmp_path: Path) -> None:
+    written(tmp_path)
+    table = metrics.read(tmp_path)
+    with pytest.raises(UsageError, match="metrics are damaged: Index contains duplicate entries"):
+        metrics.wide(pd.concat([table, table]))
+
+
 def test_no_evaluation_is_an_empty_table(tmp_path: Path) -> None:
     Recorder(tmp_path).merge()
     assert metrics.read(tmp_path).empty
