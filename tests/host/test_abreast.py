@@ -8,41 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-import marlx
-from marlx.host import drawing, joint_drawing, seed_ids
+from marlx.host import drawing, joint_drawing
 from marlx.host.abreast import abreast
 from marlx.host.cli import main
-from marlx.host.directory import METRICS
 from marlx.host.files import write_toml
-from marlx.host.lanes import Lanes
-from marlx.host.metrics import Recorder
-from marlx.host.results import Run, load_run
+from marlx.host.results import load_run
 from marlx.host.sweep import PLAN, read_sweep
 from marlx.host.sweeping import show_results
 
-from .conftest import SMALL
 from .test_reporting import data_of
-from .written_runs import write_run, write_sweep
-
-STEPS = (80, 160, 240, 320)  # of the evaluations
-
-
-def unfinished(
-    path: Path, had: Sequence[int], size: int = 2, seeds: str = "3:8", grid: Any = None, unit: float = 1
-) -> Run:
-    """A run whose chunks of `size` lanes have had so many evaluations; a return is 10 lane + evaluation."""
-    lanes = Lanes(marlx.configure("iql", "matrix_game", *SMALL), seed_ids.seed_ids(seeds), grid or {})
-    write_run(path, lanes, seeds=seeds, status="interrupted", dead=[])
-    (path / METRICS).unlink()
-    for chunk, count in enumerate(had):
-        mine = slice(chunk * size, min((chunk + 1) * size, len(lanes)))
-        for k in range(count):
-            number = np.arange(len(lanes))[mine]
-            values = {"evaluation_return": unit * (10.0 * number + k), "weight_share/00": 10.0 * number}
-            Recorder(path).add(
-                mine.start, k, lanes.columns(mine), {**values, "env_steps": np.full(len(number), STEPS[k])}
-            )
-    return load_run(path)
+from .written_runs import STEPS, unfinished, write_sweep
 
 
 @pytest.mark.parametrize(

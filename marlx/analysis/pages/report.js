@@ -100,7 +100,11 @@ function panel(curves, title, scale) {
       const edge = [...run.map(k => at(k, high)), ...run.toReversed().map(k => at(k, low))];
       draw(svg, "polygon", { class: "band", fill: look.stroke, points: edge.join(" ") });
       draw(svg, "polyline", { class: "line", ...look, points: run.map(k => at(k, mean)).join(" ") });
-      if (run.length === 1) draw(svg, "circle", { r: 3.5, fill: look.stroke, cx: scale.x(curve.steps[run[0]]), cy: scale.y(mean[run[0]]) });
+      if (run.length === 1) {
+        const k = run[0], x = scale.x(curve.steps[k]);
+        draw(svg, "line", { class: "span", stroke: look.stroke, x1: x, x2: x, y1: scale.y(low[k]), y2: scale.y(high[k]) });
+        draw(svg, "circle", { r: 3.5, fill: look.stroke, cx: x, cy: scale.y(mean[k]) });
+      }
     }
   }
   const mark = draw(svg, "circle", { class: "mark", r: 4.5, visibility: "hidden" });
