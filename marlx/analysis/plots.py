@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 
@@ -30,6 +31,7 @@ class Curve(NamedTuple):
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
     seeds: int
+    note: str = ""  # what is to be known of them, such as "2 of 5 seeds" of a run that is not finished
 
 
 def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best: float | None = None) -> Figure:
@@ -42,12 +44,7 @@ def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best:
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for index, curve in enumerate(curves):
-        colour, dashes = PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)]
-        marker = "o" if len(curve.steps) == 1 else ""
-        axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(
-            curve.steps, curve.mean, color=colour, linestyle=dashes, marker=marker, linewidth=1.8, label=curve.label
-        )
+        _draw_curve(axes, curve, index, 1.8)
     if best is not None:
         axes.axhline(best, color=PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
         axes.annotate(
@@ -82,28 +79,40 @@ def curve_panels(panels: Mapping[str, Sequence[Curve]], metric: str, best: float
     figure = Figure(figsize=(2.4 * columns + 1.3, 2.1 * rows + 0.6), layout="constrained")
     labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
     lines: dict[str, Any] = {}
-    every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    every = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, (title, curves) in zip(every, panels.items(), strict=False):
         for curve in curves:
-            place = labels.index(curve.label)
-            colour, dashes = PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
-            axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
-            marker = "o" if len(curve.steps) == 1 else ""
-            (lines[curve.label],) = axes.plot(
-                curve.steps, curve.mean, color=colour, linestyle=dashes, marker=marker, linewidth=1.6
-            )
+            lines[curve.label] = _draw_curve(axes, curve, labels.index(curve.label), 1.6)
+            if curve.note:
+                title += f"\n{curve.label}: {curve.note}"
         if best is not None:
             axes.axhline(best, color=PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
         axes.set_title(title, loc="left", fontsize=8, color=INK)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         plain(axes)
-    for axes in list(every)[len(panels) :]:
+    for above, axes in zip(every[len(panels) - columns :], every[len(panels) :], strict=False):
         axes.set_visible(False)
+        above.tick_params(labelbottom=True)
     figure.supxlabel("environment steps of one seed", fontsize=9)
     figure.supylabel(words(metric), fontsize=9)
     figure.legend([lines[label] for label in labels], labels, loc="outside right center", fontsize=8, frameon=False)
     return figure
+
+
+def _draw_curve(axes: Axes, curve: Curve, place: int, width: float) -> Line2D:
+    """A line in its interval, in the colour and dashes of a place; a dot for each evaluation that stands alone."""
+    colour, dashes = PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
+    axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    (line,) = axes.plot(curve.steps, curve.mean, color=colour, linestyle=dashes, linewidth=width)
+    known = np.isfinite(np.pad(curve.mean, 1, constant_values=np.nan))
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    for step, mean, low, high in zip(
+        *(x[alone] for x in (curve.steps, curve.mean, curve.low, curve.high)), strict=True
+    ):
+        axes.plot((step, step), (low, high), color=colour, alpha=0.5, linewidth=width, clip_on=False)
+        axes.plot(step, mean, "o", color=colour, clip_on=False)
+    return line
 
 
 def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
@@ -114,8 +123,9 @@ def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
     placed = _apart(heights, min(_GAP, 1 / len(curves)))
     for index, (curve, height, end) in enumerate(zip(curves, placed, heights, strict=True)):
         colour = PALETTE[index % len(PALETTE)]
+        label = ", ".join(filter(None, (curve.label, curve.note)))
         axes.annotate(
-            curve.label, (1, end), (1.05, height), xycoords="axes fraction", textcoords="axes fraction",
+            label, (1, end), (1.05, height), xycoords="axes fraction", textcoords="axes fraction",
             va="center", fontsize=9, color=_darker(colour), annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1},
         )  # fmt: skip

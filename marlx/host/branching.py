@@ -34,6 +34,8 @@ def branch(source: Run, seeds: Sequence[int], out: str | Path | None) -> Path:
         return directory.locate(out)
     if source.finished:
         raise UsageError(f"{source.path} is finished; there is nothing to go on with")
+    if not directory.holds_run(source.path):
+        raise UsageError(f"{source.path} was trained by several processes, and each has its checkpoints: name one part")
     limits.check(source)
     lanes = Lanes(source.experiment, seeds, source.lanes.grid)
     with directory.held(source.path):

@@ -15,6 +15,7 @@ from marlx.analysis import scores as statistics
 from marlx.analysis.scores import Estimate, Scores
 from marlx.analysis.style import words
 from marlx.host import directory
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed
@@ -22,10 +23,12 @@ from marlx.host.results import Run, plain
 from marlx.host.shares import load_run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
 SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
+BETTER = ("evaluation_return", "evaluation_win_rate", "training_return")  # metrics of which more is better
 
 
 class _Side(NamedTuple):
@@ -34,6 +37,8 @@ class _Side(NamedTuple):
     run: Run
     method: str
     task: str
+    standing: str  # of a run that is not finished, how far it is
+    seeds: Any  # ids, [S]; of an unfinished run those that are equally far
     steps: Any  # environment steps of each evaluation, [S K]
     values: Any  # [S K], NaN where a seed has no such evaluation
     absolute: Any  # [S], of the best parameters; None where they were not asked for
@@ -49,6 +54,7 @@ def compare(
 ) -> None:
     """Prints how runs differ in their last evaluation; the first is what the others are held against.
 
+    Of a run that is not finished the seeds that are equally far count (see `abreast`), and it is said how far that is.
     Runs of one task are compared as they are, each point of a grid by itself. Over several tasks each algorithm needs
     one run of each; a task's scores are then normalised by its lowest and highest.
 
@@ -72,20 +78,26 @@ def compare(
     which = "best parameters of each seed in fresh episodes" if absolute else "last evaluation"
     heading = f"{metric.replace('_', ' ')}, {which}; interquartile mean over seeds [95% bootstrap interval]"
     console.print(heading, markup=False, soft_wrap=True)
+    for side in sides:
+        if side.standing:
+            console.print(f"not finished: {side.method}, {side.standing}", markup=False, soft_wrap=True)
     curves = None
     if len(tasks) > 1:
         over = f"{len(tasks)} tasks, scores from 0 (lowest of any seed there) to 1 (highest): {', '.join(tasks)}"
         console.print(over, markup=False, soft_wrap=True)
         scores = dict(statistics.normalised(scores))
     else:
-        curves = {side.method: (side.steps, side.values) for side in sides}
+        sound = {side.method: np.isfinite(side.scores)[:, None] for side in sides}  # the others are left out
+        curves = {side.method: (side.steps, np.where(sound[side.method], side.values, np.nan)) for side in sides}
     with warnings.catch_warnings(action="ignore"):
-        console.print(_table(scores, curves))
+        console.print(_table(scores, curves if metric in BETTER else None, metric in BETTER))
         if picture is not None:
             label = "normalised score" if curves is None else words(metric)
-            save_figure(_profiles(scores, f"{label}, {which}"), picture)
+            begun = {side.method for side in sides if side.standing}
+            named = {f"{name}, not finished" if name in begun else name: of for name, of in scores.items()}
+            save_figure(_profiles(named, f"{label}, {which}"), picture)
     console.print(
-        f"clear: {ENOUGH} or more seeds each, and the interval of the difference leaves 0 out; "
+        f"clear: {ENOUGH} or more seeds of each run, and the interval of the difference leaves 0 out; "
         "several comparisons make chance findings likelier",
         markup=False,
         soft_wrap=True,
@@ -106,10 +118,10 @@ def _profiles(scores: Mapping[str, Scores], label: str) -> "Figure":
     )
 
 
-def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] | None) -> Table:
+def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] | None, better: bool) -> Table:
     first = next(iter(scores))
     steps = _steps(scores, curves) if curves else None
-    table = Table("", "seeds", "IQM", f"minus {first}", f"beats {first}")
+    table = Table("", "seeds", "IQM", f"minus {first}", f"{'beats' if better else 'above'} {first}")
     if steps:
         table.add_column(f"steps to {SHARE:.0%} of the best")
         table.add_column("best evaluation")
@@ -122,7 +134,7 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
             cells += ["", ""]
         else:
             gap = statistics.difference(of, scores[first])
-            fewest = min(int(mean.used), int(statistics.aggregate(scores[first]).used))
+            fewest = min(int(np.isfinite(x).sum()) for both in (of, scores[first]) for x in both.values())
             cells += [f"{_interval(gap)} {verdict(gap, fewest)}"]
             cells += [_interval(statistics.probability_of_improvement(of, scores[first]), "{:.0%}")]
         if steps and curves:
@@ -134,21 +146,21 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
 
 def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
     """Median environment steps until a seed's evaluation reaches most of the highest mean, in words."""
-    highest = max(float(statistics.aggregate(of).iqm) for of in scores.values())
+    highest = float(np.fmax.reduce([statistics.aggregate(of).iqm for of in scores.values()]))
     if not highest > 0:
         return {}
     found = {}
     for method, (steps, values) in curves.items():
-        reached = statistics.steps_to_reach(steps, values, SHARE * highest)
-        share = np.isfinite(reached).mean()
-        median = np.median(reached)
-        words = f"{median:,.0f}" if np.isfinite(median) else "not reached by half"
+        sound = np.isfinite(values[:, -1])
+        reached = statistics.steps_to_reach(steps[sound], values[sound], SHARE * highest)
+        share = np.isfinite(reached).mean() if reached.size else 0.0
+        words = f"{np.median(reached):,.0f}" if share > 0.5 else "not reached by most"
         found[method] = words if share == 1 else f"{words} ({share:.0%} of seeds)"
     return found
 
 
 def verdict(gap: Estimate, seeds: int) -> str:
-    """Whether a difference is clear, in words; `seeds` is the smaller number of the two sides."""
+    """Whether a difference is clear, in words; `seeds` is the smallest number of the two sides on any task."""
     if not np.isfinite(gap.low):
         return ""
     if seeds < ENOUGH:
@@ -170,27 +182,33 @@ def _sides(runs: Sequence[Run], metric: str, absolute: bool) -> list[_Side]:
     sides = []
     for run, task, name in zip(runs, tasks, names, strict=True):
         played = _absolute(run, metric) if absolute else [None] * len(run.lanes.points)
+        table = _values(run, metric)
         for point, best in zip(run.lanes.points, played, strict=True):
             more = " ".join(f"{field.partition('.')[2]}={value}" for field, value in point.items())
-            steps, values = _values(run, metric, point)
-            if best is not None:
-                best = np.where(np.isfinite(values[:, -1]), best, np.nan)  # a seed that died has no score
-            sides.append(_Side(run, f"{name} {more}".strip(), task, steps, values, best))
+            mine = table[np.all([table[field] == value for field, value in point.items()], axis=0)] if point else table
+            if not len(mine):
+                continue  # of an unfinished run, not begun
+            steps, values = by_seed(mine, ["env_steps", "value"])
+            seeds = np.unique(mine["seed"])
+            if best is not None:  # a seed that died has no score
+                best = np.where(np.isfinite(values[:, -1]), best[np.searchsorted(sorted(run.seeds), seeds)], np.nan)
+            standing = ", ".join(mine[STANDING].unique())
+            sides.append(_Side(run, f"{name} {more}".strip(), task, standing, seeds, steps, values, best))
+    places = [run.path.resolve() for run in runs]
+    if len(set(places)) < len(places):
+        raise UsageError(f"a run is named twice: {', '.join(str(run.path) for run in runs)}")
     for method in dict.fromkeys(side.method for side in sides):
-        mine = [side.task for side in sides if side.method == method]
+        own = [side.task for side in sides if side.method == method]
         for task in dict.fromkeys(tasks):
-            if mine.count(task) != 1:
+            if own.count(task) != 1:
                 raise UsageError(
-                    f"over several tasks each method needs one run of each: {method} has {mine.count(task)} of {task}"
+                    f"over several tasks each method needs one run of each: {method} has {own.count(task)} of {task}"
                 )
     return sides
 
 
-def _values(run: Run, metric: str, point: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Environment steps and values [S K] of every evaluation, NaN where a seed has none of it.
-
-    Args:
-        point: of the run's grid; empty where it has none.
+def _values(run: Run, metric: str) -> "pd.DataFrame":
+    """A row for each seed (and point) that counts and each evaluation: seed, env_steps, value, standing.
 
     Raises:
         UsageError: no evaluation, or no such metric.
@@ -201,10 +219,7 @@ def _values(run: Run, metric: str, point: Mapping[str, Any]) -> tuple[Any, Any]:
     mine = tidy[tidy["name"] == metric]
     if not len(mine):
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
-    for name, value in point.items():
-        mine = mine[np.isclose(mine[name], value)]
-    steps, values = by_seed(mine, ["env_steps", "value"])
-    return steps, values
+    return abreast(run, mine)
 
 
 def _absolute(run: Run, metric: str) -> Any:
@@ -228,14 +243,15 @@ def _export(out: str, sides: Sequence[_Side], metric: str) -> None:
     """Writes environment -> task -> algorithm -> run -> step -> metric -> values, as marl-eval reads it.
 
     A run stores means over the episodes of an evaluation, so each list holds one number. Where the absolute metric was
-    not asked for, the highest evaluation of the seed stands in (see `scores.best_evaluation`). Dead seeds are left out.
+    not asked for, the highest evaluation of the seed stands in (see `scores.best_evaluation`). Dead seeds are left out,
+    and of an unfinished run those that are not as far as others.
     """
     found: dict[str, Any] = {}
     for side in sides:
         best = statistics.best_evaluation(side.values) if side.absolute is None else side.absolute
         place = found.setdefault(side.run.experiment.environment_name, {})
         place = place.setdefault(side.task, {}).setdefault(side.method, {})
-        for seed, steps, values, absolute in zip(sorted(side.run.seeds), side.steps, side.values, best, strict=True):
+        for seed, steps, values, absolute in zip(side.seeds, side.steps, side.values, best, strict=True):
             if np.isfinite(values).all():
                 place[f"seed_{seed}"] = {
                     **{

@@ -13,6 +13,7 @@ from marlx.analysis.plots import Curve, curve_panels, learning_curves
 from marlx.analysis.statistics import interval
 from marlx.analysis.style import short
 from marlx.host import directory
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed
 from marlx.host.results import Run
@@ -53,10 +54,12 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         UsageError: as `draw_runs`, or more points than can be read.
     """
     sweep = read_sweep(folder / PLAN)
-    table = results(sweep, folder)
+    table = results(sweep, folder, lambda run: abreast(run, run.metrics(), len(sweep.seeds)))
     path = picture_path(out if out is not None else folder / "learning_curves.png")
-    if metric not in table:
-        raise unknown(f"metric of {folder}", metric, map(str, table.columns))
+    columns = list(map(str, table.columns))
+    metrics = [name for name in columns[columns.index("env_steps") + 1 :] if name != STANDING]
+    if metric not in metrics:
+        raise unknown(f"metric of {folder}", metric, metrics)
     names = [name for name in table.columns if "." in name or name == "environment"]
     names = [name for name in names if table[name].nunique(dropna=False) > 1]
     if "algorithm" in table and table["algorithm"].nunique() == 1 and names:
@@ -65,8 +68,9 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         label = "algorithm"
     panels: dict[str, list[Curve]] = {}
     for values, group in table.groupby([*names, label], dropna=False, sort=False):
-        title = "\n".join(f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip(names, values, strict=False))
-        panels.setdefault(title, []).append(_curve(group, metric, short(values[-1])))
+        words = [f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip((*names, label), values, strict=True)]
+        own = words.pop() if "." in label else short(values[-1])
+        panels.setdefault("\n".join(words[: len(names)]), []).append(_curve(group, metric, own))
     if len(panels) > MOST_PANELS:
         raise UsageError(f"{folder} has {len(panels)} points, too many to draw; at most {MOST_PANELS}")
     best = {cell.experiment.make_environment().spec.return_max for cell in sweep.cells}
@@ -92,7 +96,11 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
 
 def curve(run: Run, metric: str, label: str) -> Curve:
-    """The curve of one run: interquartile mean over seeds at each evaluation. Raises `UsageError` if there is none."""
+    """The curve of one run: interquartile mean over seeds at each evaluation; of an unfinished one see `abreast`.
+
+    Raises:
+        UsageError: there is none.
+    """
     tidy = run.tidy()
     mine = tidy[tidy["name"] == metric]
     if not len(tidy):
@@ -101,15 +109,17 @@ def curve(run: Run, metric: str, label: str) -> Curve:
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
     if run.lanes.grid:
         raise UsageError(f"{run.path} has a grid of points; draw the sweep that it is part of")
-    return _curve(mine, "value", label)
+    return _curve(abreast(run, mine), "value", label)
 
 
 def _curve(table: "pd.DataFrame", column: str, label: str) -> Curve:
-    """The curve of a table with columns seed, env_steps and the one that is drawn."""
+    """The curve of a table with columns seed, env_steps, standing and the one that is drawn."""
     steps, values = by_seed(table, ["env_steps", column])  # packed rows: steps differ a little between seeds
     with warnings.catch_warnings(action="ignore"):
-        mean, low, high, *_ = map(np.asarray, interval(values))
-    return Curve(label, np.nanmean(steps, axis=0), mean, low, high, len(steps))
+        mean, low, high, _, left_out = map(np.asarray, interval(values))
+    missing = [f"{left_out[-1]} of {len(steps)} left out"] if left_out[-1] else []
+    note = ", ".join([*filter(None, table[STANDING].unique()), *missing])
+    return Curve(label, np.nanmean(steps, axis=0), mean, low, high, len(steps), note)
 
 
 def _default(runs: Sequence[Run]) -> Path:
@@ -120,7 +130,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
     """The shortest of algorithm, algorithm on environment, and path that tells all runs apart."""
     algorithms = [run.experiment.algorithm_name for run in runs]
     places = [f"{run.experiment.algorithm_name} on {run.experiment.environment_name}" for run in runs]
-    for names in (algorithms, places, [run.path.name for run in runs]):
+    for names in (algorithms, places, [run.path.resolve().name for run in runs]):
         one_environment = names is not algorithms or len({run.experiment.environment_name for run in runs}) == 1
         if one_environment and len(set(names)) == len(runs):
             return names

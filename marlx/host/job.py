@@ -19,7 +19,7 @@ from marlx.analysis.statistics import iqm
 from marlx.engine import widths
 from marlx.engine.memory import is_exhaustion
 from marlx.engine.seeds import ROWS, Fleet, on_cpu, spare_split
-from marlx.host import backend, directory, parameters
+from marlx.host import backend, directory, metrics, parameters
 from marlx.host.checkpoints import Saved
 from marlx.host.files import DiskError, sweep
 from marlx.host.keeper import Keeper
@@ -183,7 +183,7 @@ class Job:
                 break
             self.seconds_before = self.ledger.record["train_seconds"]
         parameters.merge(self.path)
-        last = recorder.last()
+        last = metrics.last(self.path)
         self.env_steps = int(np.sum(last["env_steps"], dtype=np.int64))
         recorder.merge()
         parameters.tidy(self.path)
@@ -287,10 +287,10 @@ class Job:
             self._save(position)
             if position.iteration < self.plan.iterations:
                 self.keeper.close()
-                self._conclude("interrupted", self.recorder.last())
+                self._conclude("interrupted", {})
         except DiskError:
             with suppress(DiskError, UsageError):  # what still fits is kept
-                self._conclude("interrupted", self.recorder.last())
+                self._conclude("interrupted", {})
             raise
         if position.iteration < self.plan.iterations:
             raise Interrupted(self._farewell(first, position), self.stop.number or 0)
@@ -349,7 +349,8 @@ class Job:
 
     def _farewell(self, first: int, position: Position) -> str:
         done = f"{self._steps(position.iteration):,} of {self._steps(self.plan.iterations):,} steps"
-        many = f" of seeds {first} to {first + len(self.fleet.seeds)} of {len(self.lanes)}" if first else ""
+        count, every = len(self.fleet.seeds), len(self.lanes)
+        many = f" of seeds {first + 1:,} to {first + count:,} of {every:,}" if count < every else ""
         return (
             f"stopped after {done}{many}; {position.recorded} of {len(self.plan.evaluations)} evaluations and a "
             f"checkpoint are in {self.path}; go on with the same command and --resume"

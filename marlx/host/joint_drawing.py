@@ -10,6 +10,7 @@ from marlx_envs.options import UsageError
 
 from marlx.analysis.heat_maps import Stage, Weights, table_stages, weight_maps
 from marlx.analysis.plots import payoff_tables
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.results import Run
 from marlx.host.shares import load_run
@@ -69,7 +70,7 @@ def _tables(runs: Sequence[Run], names: Sequence[str], seed: int | None) -> Any:
         stage = _stage(run, found, -1, "")
         chosen = _grid(found, "greedy", len(payoffs[0]))[-1]
         for kind, table in stage.tables.items():
-            title = f"{name}  {kind}"
+            title = f"{name}  {kind}{_standing(found)}"
             tables[title], greedy[title] = table, stage.greedy
             if seed is None:
                 shares[title] = float(chosen[payoffs[0] == payoffs[0].max()].sum())
@@ -81,7 +82,8 @@ def _stages(run: Run, seed: int | None) -> Any:
     payoff, found = _payoff(run), _recorded(run, seed)
     steps = found["env_steps"].to_numpy()
     chosen = np.unique(np.linspace(0, len(steps) - 1, STAGES).round().astype(int))
-    return table_stages([_stage(run, found, k, f"{steps[k]:,.0f} steps") for k in chosen], payoff)
+    names = [f"{steps[k]:,.0f} steps{_standing(found)}" for k in chosen]
+    return table_stages([_stage(run, found, k, name) for k, name in zip(chosen, names, strict=True)], payoff)
 
 
 def _stage(run: Run, found: "pd.DataFrame", number: int, title: str) -> Stage:
@@ -107,7 +109,7 @@ def _weights(run: Run, title: str, seed: int | None) -> Weights:
         raise UsageError(f"{run.path} has no weights; train it with training.record_weights=true")
     edges = np.concatenate([[0.0], found["env_steps"]])
     joint = [name.partition("/")[2] for name in map(str, found) if name.startswith("data_share/")]
-    known = Weights(title, edges, found[shares].to_numpy().T)
+    known = Weights(f"{title}{_standing(found)}", edges, found[shares].to_numpy().T)
     if not joint:
         return known
     data, mass = (found[[f"{name}/{u}" for u in joint]].to_numpy().T for name in ("data_share", "weight_mass"))
@@ -120,7 +122,10 @@ def _weights(run: Run, title: str, seed: int | None) -> Weights:
 
 
 def _recorded(run: Run, seed: int | None) -> "pd.DataFrame":
-    """A row for each evaluation: means over seeds that did not die, or one seed's values; `env_steps` among them."""
+    """A row for each evaluation: means over seeds that did not die, or one seed's values; `env_steps` among them.
+
+    Of an unfinished run's seeds the means are over those that are equally far; `standing` says how far (see `abreast`).
+    """
     if run.lanes.grid:
         raise UsageError(f"{run.path} is a grid over {', '.join(run.lanes.grid)}; draw runs of one setting each")
     if seed is not None and seed not in run.seeds:
@@ -128,11 +133,17 @@ def _recorded(run: Run, seed: int | None) -> "pd.DataFrame":
     table = run.metrics() if len(run.tidy()) else None
     if table is None:
         raise UsageError(f"{run.path} has no evaluations yet")
-    table = table if seed is None else table[table["seed"] == seed]
+    table = abreast(run, table) if seed is None else table[table["seed"] == seed].assign(**{STANDING: ""})
     if not len(table):
         raise UsageError(f"seed {seed} of {run.path} has no evaluations yet")
     table = table.sort_values(["seed", "env_steps"])
-    return table.groupby(table.groupby("seed").cumcount()).mean()
+    means = table.drop(columns=STANDING).groupby(table.groupby("seed").cumcount()).mean()
+    return means.assign(**{STANDING: table[STANDING].iloc[0]})
+
+
+def _standing(found: "pd.DataFrame") -> str:
+    """A line of a title for an unfinished run."""
+    return "".join(f"\n{words}" for words in found[STANDING].unique() if words)
 
 
 def _grid(found: "pd.DataFrame", name: str, actions: int) -> npt.NDArray[np.float64]:

@@ -84,7 +84,7 @@ class Ledger:
         return lines
 
     def conclude(self, status: str, seconds: float, env_steps: int, last: Mapping[str, Array]) -> None:
-        """How far the run came; `last` is the last evaluation of every lane that has one."""
+        """How far the run came; `last` is the last evaluation of every lane, empty where some have not come so far."""
         self.record |= {
             "status": status,
             "train_seconds": round(seconds, 3),

@@ -117,18 +117,6 @@ class Recorder:
                 with disk("remove", path):
                     path.unlink()
 
-    def last(self) -> dict[str, Array]:
-        """The last evaluation of every lane that has one: name -> values [S]; empty if there is none."""
-        latest = {path.stem.partition("-")[0]: path for path in _parts(self._parts)}
-        whole = self._directory / METRICS
-        parts = list(latest.values()) or [whole] * whole.exists()
-        if not parts:
-            return {}
-        tidy = _joined([_read(path) for path in parts]).to_pandas()
-        lane = [str(name) for name in tidy.columns if name not in ("env_steps", "name", "value")]
-        table = wide(tidy[tidy["env_steps"] == tidy.groupby(lane)["env_steps"].transform("max")])
-        return {str(name): table[name].to_numpy() for name in table.columns}
-
     def merge(self) -> None:
         """Puts all parts into one file, if that is not done. Raises `DiskError`; the parts then stay."""
         parts = _parts(self._parts)
@@ -154,6 +142,19 @@ class Recorder:
         return self._parts / f"{first:08d}-{index:06d}.parquet"
 
 
+def last(directory: Path) -> dict[str, Array]:
+    """The last evaluation of every lane of a run that has one: name -> values [S]; empty if there is none."""
+    latest = {path.stem.partition("-")[0]: path for path in _parts(directory / PARTS)}
+    whole = directory / METRICS
+    parts = list(latest.values()) or [whole] * whole.exists()
+    if not parts:
+        return {}
+    tidy = _joined([_read(path) for path in parts]).to_pandas()
+    lane = [str(name) for name in tidy.columns if name not in ("env_steps", "name", "value")]
+    table = wide(tidy[tidy["env_steps"] == tidy.groupby(lane)["env_steps"].transform("max")])
+    return {str(name): table[name].to_numpy() for name in table.columns}
+
+
 def read(directory: Path, lanes: Lanes | None = None) -> "pd.DataFrame":
     """The tidy table of a run, finished or not; `name` is categorical.
 
@@ -166,14 +167,16 @@ def read(directory: Path, lanes: Lanes | None = None) -> "pd.DataFrame":
     merged = directory / METRICS
     if lanes:
         check_sizes(directory, lanes)
-    for last_try in (False, True):
+    while True:
+        whole = merged.exists()
         try:
-            tables = [_read(path) for path in ([merged] if merged.exists() else _parts(directory / PARTS))]
-            break
-        except UsageError:  # unless the run is ending just now, and its parts are being removed
-            if last_try or not merged.exists():
+            tables = [_read(path) for path in ([merged] if whole else _parts(directory / PARTS))]
+        except UsageError:
+            if whole or not merged.exists():
                 raise
-    return _joined(tables).to_pandas()
+        if whole or not merged.exists():
+            return _joined(tables).to_pandas()
+        # else the run ended while its parts were read, and they are being removed
 
 
 def check_sizes(directory: Path, lanes: Lanes) -> None:
@@ -196,9 +199,16 @@ def check_sizes(directory: Path, lanes: Lanes) -> None:
 
 
 def wide(tidy: "pd.DataFrame") -> "pd.DataFrame":
-    """A row for each seed and evaluation: coordinates, seed, env_steps, a column for each name, evaluations first."""
+    """A row for each seed and evaluation: coordinates, seed, env_steps, a column for each name, evaluations first.
+
+    Raises:
+        UsageError: a seed has two values of one evaluation, which no run writes.
+    """
     coordinates = [str(name) for name in tidy.columns if name not in SCHEMA.names]
-    table = tidy.pivot(index=[*coordinates, "seed", "env_steps"], columns="name", values="value")
+    try:
+        table = tidy.pivot(index=[*coordinates, "seed", "env_steps"], columns="name", values="value")
+    except ValueError as error:
+        raise UsageError(f"metrics are damaged: {error}") from error
     names = sorted(map(str, table.columns), key=lambda name: (not name.startswith("evaluation_"), name))
     names.sort(key=lambda name: name != "evaluation_return")
     table = table[names].reset_index()

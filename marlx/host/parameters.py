@@ -92,7 +92,7 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
         raise UsageError(f"{directory} holds no parameters: the run has not ended")
     most = 2 * lanes * sum(_SPARE + x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)) + lanes * 8
     arrays = _joined(parts, most + _SPARE)
-    scores = arrays.get(SCORE, np.zeros(0))
+    scores, unfinished = arrays.get(SCORE, np.zeros(0)), parts[0].name != PARAMETERS
     if best and not np.isfinite(scores).any():
         raise UsageError(f"{directory} holds no best parameters: no evaluation compared them while it trained")
 
@@ -100,6 +100,15 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
         array = arrays.get((BEST if best else "") + place_name(place))
         if array is None or array.shape != (lanes, *shape.shape) or array.dtype != shape.dtype:
             found = "is missing" if array is None else f"has shape {list(array.shape)}"
+            if (
+                unfinished
+                and array is not None
+                and array.ndim
+                and (array.dtype, array.shape[1:]) == (shape.dtype, shape.shape)
+            ):
+                raise UsageError(
+                    f"{directory} holds parameters of {len(array)} of its {lanes} seeds; go on with it first"
+                )
             raise UsageError(f"parameters of {directory} do not fit the experiment: {place_name(place)} {found}")
         if best and np.issubdtype(array.dtype, np.floating):
             array[~np.isfinite(scores)] = np.nan

@@ -47,7 +47,8 @@ class Policy:
         self.about: dict[str, Any] = json.loads((Path(folder) / ABOUT).read_text(encoding="utf-8"))
         seeds = self.about["seeds"]
         if seed is not None and seed not in seeds:
-            raise ValueError(f"seed {seed} was not exported; there are {seeds[0]} to {seeds[-1]}")
+            some = ", ".join(map(str, seeds[:8])) + (f", .. {seeds[-1]}" if len(seeds) > 8 else "")
+            raise ValueError(f"seed {seed} was not exported; there are {some}")
         row = 0 if seed is None else seeds.index(seed)
         self.array = array
         arrays = read_safetensors(Path(folder) / PARAMETERS)

@@ -14,6 +14,7 @@ from marlx.analysis.scores import aggregate
 from marlx.analysis.statistics import interval
 from marlx.analysis.style import PALETTE, short, words
 from marlx.host import directory
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed, wide
 from marlx.host.progress import duration
@@ -29,7 +30,7 @@ FIRST = ("evaluation_return", "evaluation_win_rate")  # of the metrics to choose
 
 
 class _Curve(NamedTuple):
-    """One setting: its coordinates by name, and its evaluations, a row for each seed and evaluation."""
+    """One setting: its coordinates by name, and its evaluations, a row for each seed and evaluation that counts."""
 
     coordinates: dict[str, Any]
     table: "pd.DataFrame"
@@ -55,14 +56,15 @@ def report(path: str, out: str | None) -> Path:
         places = {cell.name: folder / cell.name for cell in sweep.cells}
         found = {name: find_run(place) for name, place in places.items()}
         coordinates = {cell.name: dict(cell.coordinates) for cell in sweep.cells}
+        seeds = len(sweep.seeds)
         title = str(sweep.plan.get("title", folder.resolve().name))
     else:
         run = load_run(folder)
         names = {"algorithm": run.experiment.algorithm_name, "environment": run.experiment.environment_name}
         title = f"{names['algorithm']} on {names['environment']}"
-        found, coordinates = {folder.resolve().name: run}, {folder.resolve().name: names}
+        found, coordinates, seeds = {folder.resolve().name: run}, {folder.resolve().name: names}, len(run.seeds)
     runs = {name: run for name, run in found.items() if run is not None}
-    curves = [curve for name, run in runs.items() for curve in _settings(run, coordinates[name])]
+    curves = [curve for name, run in runs.items() for curve in _settings(run, coordinates[name], seeds)]
     if not curves:
         raise UsageError(f"{folder} has no evaluations yet")
     if len(curves) > MOST_CURVES:
@@ -72,12 +74,12 @@ def report(path: str, out: str | None) -> Path:
     return where
 
 
-def _settings(run: Run, coordinates: Mapping[str, Any]) -> Iterable[_Curve]:
+def _settings(run: Run, coordinates: Mapping[str, Any], seeds: int) -> Iterable[_Curve]:
     """The settings of a run: one, or the points of its grid."""
     tidy, names = run.tidy(), list(run.lanes.grid)
     if not len(tidy):
         return
-    table = wide(tidy)
+    table = abreast(run, wide(tidy), seeds)
     best = run.experiment.make_environment().spec.return_max
     for values, group in table.groupby(names, sort=False) if names else [((), table)]:
         yield _Curve({**coordinates, **dict(zip(names, values, strict=True))}, group, best)
@@ -101,7 +103,15 @@ def _results(curves: Sequence[_Curve]) -> dict[str, Any]:
         at = [values[name].index(of[name]) for name in names]
         pairs = [_statistics(arrays[name], kept) if name in arrays else (None, None) for name in metrics]
         shown, scores = zip(*pairs, strict=True)
-        drawn.append({"at": at, "steps": steps[kept].round().astype(int).tolist(), "values": shown, "score": scores})
+        drawn.append(
+            {
+                "at": at,
+                "standing": ", ".join(curve.table[STANDING].unique()),
+                "steps": steps[kept].round().astype(int).tolist(),
+                "values": shown,
+                "score": scores,
+            }
+        )
     return {
         "coordinates": [{"name": name, "values": values[name]} for name in names],
         "lines": 0 if names[0] == "algorithm" else len(names) - 1,  # as `marlx plot` has them

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from marlx_envs.options import UsageError, shown
 
-from marlx.host import directory, processes, results, seed_ids
+from marlx.host import directory, metrics, processes, results, seed_ids
 from marlx.host.ledger import result
-from marlx.host.metrics import Recorder
 from marlx.host.results import Run
 
 if TYPE_CHECKING:
@@ -116,6 +115,14 @@ def begun(out: str | Path) -> int:
     return max(counts, default=0)
 
 
+def check_count(out: str | Path, count: int) -> None:
+    """Raises `UsageError` if what there is of a run was not begun in `count` shares."""
+    before = begun(out)
+    if before not in (0, count):
+        what = "a run of one process" if before == 1 else f"parts of a run of {before} processes"
+        raise UsageError(f"{out} holds {what}, not of {count}; choose another --out")
+
+
 def _parts(place: Path) -> list[tuple[int, Path, int]]:
     """Places of parts of a run in a directory: number, path and how many there should be, in order."""
     with suppress(OSError):  # whoever reads or writes there next says what is wrong
@@ -133,7 +140,7 @@ def _result(parts: Sequence[Run]) -> dict[str, Any]:
     """The last evaluation over the seeds of all parts, of the metrics that all of them have."""
     import numpy as np
 
-    last = [Recorder(run.path).last() for run in parts]
+    last = [metrics.last(run.path) for run in parts]
     names = [name for name in last[0] if all(name in of for of in last)]
     return result({name: np.concatenate([of[name] for of in last]) for name in names})
 
@@ -189,7 +196,7 @@ def load_run(path: str | Path) -> Run:
     missing = {part(place, index, count).name for index in range(count)} ^ set(names)
     if missing:
         raise UsageError(f"{place} holds parts of a run, but not as they should be: {', '.join(sorted(missing))}")
-    return _joined(place, [results.load_run(path) for _, path, _ in found])
+    return _joined(place, [results.load_run(path) for _, path, _ in found], count)
 
 
 def find_run(path: str | Path) -> Run | None:
@@ -204,23 +211,23 @@ def find_run(path: str | Path) -> Run | None:
     if directory.holds_run(place):
         return results.load_run(place)
     found = _begun_parts(place)
-    return _joined(place, [results.load_run(path) for _, path, _ in found]) if found else None
+    return _joined(place, [results.load_run(path) for _, path, _ in found], found[0][2]) if found else None
 
 
-def _joined(place: Path, parts: Sequence[Run]) -> Joined:
-    """Parts as one run. Raises `UsageError` if they are not of one."""
-    first = parts[0]
+def _joined(place: Path, parts: Sequence[Run], count: int) -> Joined:
+    """Parts as one run, which has `count`. Raises `UsageError` if they are not of one."""
+    first, finished = parts[0], len(parts) == count and all(run.finished for run in parts)
     same = [(run.experiment, run.record["base_seed"], run.record.get("grid")) for run in parts]
     if any(one != same[0] for one in same):
         raise UsageError(f"{place} holds parts of different runs")
     record = {
         **first.record,
         "seeds": seed_ids.text([seed for run in parts for seed in run.seeds]),
-        "status": "finished" if all(run.finished for run in parts) else "interrupted",
+        "status": "finished" if finished else "interrupted",
         "env_steps": sum(run.record.get("env_steps", 0) for run in parts),
         "train_seconds": max(run.record.get("train_seconds", 0.0) for run in parts),
         "steps_per_second": sum(run.record.get("steps_per_second", 0.0) for run in parts),
         "dead": [entry for run in parts for entry in run.record.get("dead", [])],
-        "result": {} if first.record.get("grid") else _result(parts),
+        "result": _result(parts) if finished and not first.record.get("grid") else {},
     }
     return Joined(place, first.experiment, record, tuple(parts))

@@ -35,15 +35,25 @@ def show_run(run: Run) -> None:
 
 
 def show_evaluation(run: Run, metrics: Mapping[str, Any], episodes: int, parameters: str) -> None:
-    """Metrics of greedy episodes over seeds, with the "final" or the "best" parameters."""
-    table = _table()
-    for name in sorted(metrics, key=lambda name: (name != "evaluation_return", name)):
-        mean, low, high, used, left_out = interval(metrics[name])
-        _row(table, name.removeprefix("evaluation_") + _OVER_SEEDS, _interval(mean, low, high, used, left_out))
-        if used > 1:
-            _row(table, "  lowest, highest seed", f"{np.nanmin(metrics[name]):.4g}, {np.nanmax(metrics[name]):.4g}")
+    """Metrics of greedy episodes over seeds, with the "final" or the "best" parameters; for each point by itself.
+
+    Seeds that died are left out, as of all statistics.
+    """
     which = "" if parameters == "final" else f", {parameters} parameters"
-    _print(f"{run.path}: {episodes} greedy episodes of each of {len(run.seeds)} seeds{which}", table)
+    columns, points = run.lanes.columns(), run.lanes.points
+    died = [np.all([columns[name] == entry[name] for name in columns], axis=0) for entry in run.record["dead"]]
+    left = np.where(np.any(died, axis=0), np.nan, 0.0)
+    for number, point in enumerate(points):
+        table, mine = _table(), slice(number * len(run.seeds), (number + 1) * len(run.seeds))
+        for name in sorted(metrics, key=lambda name: (name != "evaluation_return", name)):
+            values = (metrics[name] + left)[mine]
+            found = interval(values)
+            _row(table, name.removeprefix("evaluation_") + _OVER_SEEDS, _interval(*found))
+            if found.used > 1:
+                _row(table, "  lowest, highest seed", f"{np.nanmin(values):.4g}, {np.nanmax(values):.4g}")
+        _dead(table, [entry for entry in run.record["dead"] if all(entry[name] == x for name, x in point.items())])
+        where = "".join(f", {name} {value:g}" for name, value in point.items())
+        _print(f"{run.path}: {episodes} greedy episodes of each of {len(run.seeds)} seeds{which}{where}", table)
 
 
 def _dead(table: Table, dead: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ size) makes a further run. Going on with a sweep does only what is missing.
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from marlx.experiment import SECTIONS, Experiment, configure
 from marlx.host import directory, seed_ids, shares
 from marlx.host.files import check_toml, read_toml, write_toml, write_whole
 from marlx.host.lanes import Lanes, check_distinct
-from marlx.host.results import difference, load_run
+from marlx.host.results import Run, difference, load_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +63,8 @@ class Sweep:
         from marlx.host.runs import train
 
         place = out / cell.name
+        if share:
+            shares.check_count(place, share[1])
         count = share[1] if share else shares.begun(place)
         parts = shares.places(place, self.seeds, count)
         for seeds, path in [parts[share[0]]] if share else parts:
@@ -161,15 +163,21 @@ def _state(sweep: Sweep, cell: Cell, seeds: list[int], path: Path) -> State:
     return State(cell, status, 1.0 if run.finished else min(done / total, 0.99), len(run.record["dead"]))
 
 
-def results(sweep: Sweep, out: Path) -> "pd.DataFrame":
-    """All evaluations of all cells: every coordinate, seed, env_steps, then a column for each metric."""
+def results(
+    sweep: Sweep, out: Path, metrics: "Callable[[Run], pd.DataFrame]" = lambda run: run.metrics()
+) -> "pd.DataFrame":
+    """All evaluations of all cells: every coordinate, seed, env_steps, then a column for each metric.
+
+    Args:
+        metrics: the rows that are wanted of a run.
+    """
     import pandas as pd
 
     tables = []
     for cell in sweep.cells:
         run = shares.find_run(out / cell.name)
         if run:
-            table = run.metrics()
+            table = metrics(run)
             for place, (name, value) in enumerate(cell.coordinates.items()):
                 table.insert(place, name, str(value) if isinstance(value, list | dict) else value)
             tables.append(table)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from marlx.analysis.statistics import interval
 from marlx.host import launcher
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.processes import is_one_of_several
 from marlx.host.signals import Interrupted, StopRequest
 from marlx.host.sweep import PLAN, Cell, Sweep, check_place, prepare, results, states, write_results
@@ -123,8 +124,8 @@ def show_states(plan: Sweep, out: Path) -> None:
 
 
 def show_results(plan: Sweep, out: Path) -> None:
-    """The points with the best final returns: interquartile mean and 95% interval over seeds."""
-    table = results(plan, out)
+    """The points with the best final returns: interquartile mean and 95% interval over seeds (see `abreast`)."""
+    table = results(plan, out, lambda run: abreast(run, run.metrics(), len(plan.seeds)))
     names = [name for name in table.columns if "." in name or name in ("algorithm", "environment")]
     names = [name for name in names if table[name].nunique(dropna=False) > 1]
     metric = "evaluation_return" if "evaluation_return" in table else "training_return"
@@ -132,15 +133,16 @@ def show_results(plan: Sweep, out: Path) -> None:
     rows = []
     for values, group in last.groupby(names, dropna=False, sort=False) if names else [((), last)]:
         found = interval(group[metric].to_numpy())
-        rows.append((float(found.iqm), values, found))
-    rows.sort(key=lambda row: -row[0])
+        left_out = [f"{found.left_out} left out"] if found.left_out else []
+        more = ", ".join([*filter(None, group[STANDING].unique()), *left_out])
+        rows.append((found, values, f"{found.used}{f' ({more})' if more else ''}"))
+    rows.sort(key=lambda row: (not row[0].used, -row[0].iqm))  # what has no value at all is last
     shown = Table(*names, f"{metric.replace('_', ' ')}, IQM [95% interval]", "seeds")
     shown.columns[-2].no_wrap = True
-    for _, values, found in rows[:MOST_ROWS]:
+    for found, values, seeds in rows[:MOST_ROWS]:
         cells = [f"{x:g}" if isinstance(x, float) else str(x) for x in values]
-        left_out = f" ({int(found.left_out)} left out)" if found.left_out else ""
         span = f"{found.iqm:.4g} [{found.low:.4g}, {found.high:.4g}]"
-        shown.add_row(*map(Text, cells), span, f"{int(found.used)}{left_out}")
+        shown.add_row(*map(Text, (*cells, span, seeds)))
     Console(highlight=False).print(shown)
     if len(rows) > MOST_ROWS:
         sys.stdout.write(f"{len(rows) - MOST_ROWS} more points are in the file\n")

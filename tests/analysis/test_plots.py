@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from marlx.analysis.plots import Curve, _apart, learning_curves, payoff_tables
+from marlx.analysis.plots import Curve, _apart, curve_panels, learning_curves, payoff_tables
 
 PAYOFF = [[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 7.9]]
 
@@ -45,8 +45,30 @@ def test_labels_of_curves_do_not_overlap(heights: list[float]) -> None:
     assert "game: IQM and 95% interval over 8 seeds" in axes.get_title(loc="left")
 
 
-def test_a_single_evaluation_is_drawn() -> None:
-    draw(learning_curves([curve("a", 1.0, count=1)], "loss"))
+def test_evaluations_that_stand_alone_are_seen() -> None:
+    """The only one; or one after which every seed has died. A line has no length there, nor its interval a width."""
+    for alone in (curve("a", 1.0, count=1), curve("a", 1.0)._replace(mean=np.array([np.nan, 1, np.nan, 2, 2]))):
+        figure = learning_curves([alone], "loss")
+        draw(figure)
+        at = alone.steps[np.flatnonzero(np.isfinite(alone.mean))[0]]
+        whole = [line for line in figure.axes[0].lines if not line.get_clip_on()]  # also at the edge
+        assert [line.get_xydata().tolist() for line in whole] == [[[at, 0], [at, 2]], [[at, 1]]]  # type: ignore[union-attr]
+
+
+def test_panels_that_are_not_needed_are_not_seen() -> None:
+    panels = {f"gamma {i}": [curve("vdn", 1.0)] for i in range(5)}
+    panels["gamma 1"] = [curve("vdn", 1.0), curve("qmix", 2.0)._replace(note="2 of 5 seeds")]
+    figure = curve_panels(panels, "loss")
+    draw(figure)
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False] * 3
+    assert figure.axes[1].get_title(loc="left") == "gamma 1\nqmix: 2 of 5 seeds"
+    numbered = [bool(axes.xaxis.get_tick_params()["labelbottom"]) for axes in figure.axes[:5]]
+    assert numbered == [False, True, True, True, True]  # the lowest of each column
+
+
+def test_a_label_says_what_is_to_be_known_of_its_seeds() -> None:
+    figure = learning_curves([curve("vdn", 1.0)._replace(note="2 of 5 seeds")], "loss")
+    assert "vdn, 2 of 5 seeds" in words(figure)
 
 
 def test_apart_moves_no_more_than_needed() -> None:

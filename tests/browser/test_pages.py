@@ -12,7 +12,7 @@ from marlx.analysis.scenes import Entity, Frame, Scene
 from marlx.analysis.statistics import interval
 from marlx.host.cli import main
 from marlx.host.results import load_run
-from tests.host.written_runs import EVALUATIONS, write_sweep
+from tests.host.written_runs import EVALUATIONS, unfinished, write_sweep
 
 Visit = Callable[[Path], Any]
 HOSTILE = "</script><script>window.bad = 1</script><img src=x onerror='window.bad = 1'>"
@@ -165,3 +165,15 @@ def test_the_slider_of_a_film(tmp_path: Path, visit: Visit) -> None:
     page.locator("h1").click()
     page.keyboard.press("ArrowLeft")
     assert caption.inner_text() == "second"
+
+
+def test_an_unfinished_run_says_how_far_it_is(tmp_path: Path, visit: Visit) -> None:
+    """At its first evaluation, which stands alone: a dot in its interval."""
+    unfinished(tmp_path / "run", (1,))
+    assert main(["report", str(tmp_path / "run")]) == 0
+    page = visit(tmp_path / "run" / "report.html")
+    standing = "2 of 5 seeds, 80 of 320 steps"
+    assert rows(page) == [["iql", "5", "0 to 10", "2", standing]]
+    page.locator("#panels svg").hover()
+    assert told(page) == ["algorithm iql", "80 steps", "5  [0, 10]", f"not finished: {standing}"]
+    assert page.locator("#panels .span").bounding_box()["height"] > 100

@@ -27,8 +27,8 @@ def run(out: Path, algorithm: str = "iql", *more: str, game: str = "matrix_game"
     return marlx.train(experiment(algorithm, *more, game=game), **options)
 
 
-def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *names: str, after: int = 1, **options: Any) -> None:
-    """A run that a signal stops after evaluation number `after`."""
+def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *names: str, after: int = 1, **options: Any) -> str:
+    """A run that a signal stops after evaluation number `after`; returns what it says."""
     add = Recorder.add
     seen = iter(range(100))
 
@@ -39,8 +39,9 @@ def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *names: str, after: int 
 
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "add", add_and_stop)
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted) as told:
             run(out, *names, **options)
+    return str(told.value)
 
 
 def assert_same(one: Path, other: Path) -> None:

@@ -73,6 +73,9 @@ def test_what_cannot_go_on_is_told(five: Path, tmp_path: Path, finished: Path, m
     (tmp_path / "aside").rename(part)
     with pytest.raises(marlx.UsageError, match="holds another run|is not empty"):
         branching.branch(marlx.load_run(five), [0], tmp_path)
+    shutil.copytree(five, tmp_path / "parts" / "part-0-of-1")
+    assert refusal(tmp_path / "parts", 0).endswith("by several processes, and each has its checkpoints: name one part")
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-0-of-1"]
     shutil.rmtree(five / "checkpoints")
     assert refusal(five, 0) == f"{five} has no whole checkpoint to go on from"
     stopped(tmp_path / "chunks", monkeypatch, seeds=5, chunk=2, after=5)

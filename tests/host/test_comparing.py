@@ -13,6 +13,9 @@ import marlx
 from marlx.analysis.scores import Estimate
 from marlx.host.cli import main
 from marlx.host.comparing import verdict
+from marlx.host.lanes import Lanes
+
+from .written_runs import write_run
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +53,7 @@ def test_one_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str])
     high = next(line for line in output.splitlines() if line.startswith("│ high"))
     assert "] too few seeds" in high and "100% [100%, 100%]" in high
     dead = next(line for line in output.splitlines() if line.startswith("│ dead"))
-    assert "1 (1 left out)" in dead and "not reached by half" in dead
+    assert "1 (1 left out)" in dead and "not reached by most (0% of seeds)" in dead
     found = json.loads(Path("found.json").read_text())["matrix_game"]["matrix_game"]
     assert set(found) == {"low", "high", "dead"}
     assert set(found["high"]) == {"seed_0", "seed_1"} and set(found["dead"]) == {"seed_1"}
@@ -107,6 +110,16 @@ def test_several_tasks(copy: Callable[..., Path], capsys: pytest.CaptureFixture[
     assert "did you mean 'loss'?" in capsys.readouterr().err
 
 
+def test_seeds_are_counted_on_each_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Few of each stay few, on however many tasks: drawn anew within each they hardly differ."""
+    for payoff in ("resq79", "son3", "climb"):
+        copy(f"iql-{payoff}", lambda seeds: np.zeros(len(seeds)), resq79=payoff)
+        copy(f"vdn-{payoff}", lambda seeds: np.ones(len(seeds)), resq79=payoff, iql="vdn")
+    assert main(("compare", *map(str, sorted(Path().iterdir())))) == 0
+    vdn = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ vdn"))
+    assert "│ 6 " in vdn and "1 [1, 1] too few seeds" in vdn
+
+
 def test_points_of_a_grid(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     path = copy("grid", lambda seeds: seeds * 1.0)
     table = pd.read_parquet(path / "metrics.parquet")
@@ -122,3 +135,43 @@ def test_points_of_a_grid(copy: Callable[..., Path], capsys: pytest.CaptureFixtu
     assert [cell[3].split()[0] for cell in cells] == ["0.6", "1.5"]
     assert main(("export", "grid")) == 2
     assert "is a grid over training.learning_rate" in capsys.readouterr().err
+
+
+def test_seeds_that_died_are_in_no_column(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever the run that has none is named, and however high the seed had come."""
+    copy("low", lambda seeds: np.where(seeds == 0, 1.0, 4.0))
+    copy("none", lambda seeds: np.full(len(seeds), np.nan))
+    path = copy("died", lambda seeds: np.full(len(seeds), 4.0)) / "metrics.parquet"
+    table = pd.read_parquet(path)
+    mine = (table["name"] == "evaluation_return") & (table["seed"] == 0)
+    table.loc[mine, "value"] = [8.0, 8.0, 8.0, np.nan]
+    table.to_parquet(path)
+    assert main(("compare", "none", "low", "died")) == 0
+    rows = {}
+    for line in capsys.readouterr().out.splitlines():
+        if line.startswith("│"):
+            name, *cells = (cell.strip() for cell in line.split("│")[1:-1])
+            rows[name] = [*cells[:2], *cells[4:]]
+    assert rows["none"] == ["0 (2 left out)", "no finite value", "not reached by most (0% of seeds)", "no finite value"]
+    assert rows["low"] == ["2", "2.5 [1, 4]", "not reached by most (50% of seeds)", "2.5 [1, 4]"]
+    assert rows["died"] == ["1 (1 left out)", "4 [4, 4]", "80", "4 [4, 4]"]
+
+
+def test_less_of_a_loss_is_not_worse(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "other"):
+        copy(name, lambda seeds: seeds * 1.0)
+    assert main(("compare", "one", "other", "--metric", "loss")) == 0
+    output = capsys.readouterr().out
+    assert "above one" in output and "beats" not in output and "best" not in output
+    assert main(("compare", "one", "./one")) == 2
+    assert "a run is named twice: one, one" in capsys.readouterr().err
+
+
+def test_points_that_are_close_are_two(capsys: pytest.CaptureFixture[str]) -> None:
+    grid = {"training.learning_rate": [0.0, 1e-9]}
+    write_run(Path("grid"), Lanes(marlx.configure("iql", "matrix_game"), range(3), grid))
+    table = marlx.load_run("grid").metrics()
+    last = table[table["env_steps"] == 5000].groupby("training.learning_rate")["evaluation_return"]
+    assert main(("compare", "grid")) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ iql")]
+    assert [line.split("│")[3].split()[0] for line in lines] == [f"{x:.4g}" for x in last.mean()]

@@ -77,7 +77,7 @@ def test_every_kind_of_agent(options: AgentOptions, array: object, tmp_path: Pat
         np.testing.assert_allclose(utilities, expected[slot], atol=1e-6)
     masked = policy.greedy(utilities, utilities < utilities.max(axis=-1, keepdims=True))
     assert (masked == np.argsort(utilities, axis=-1)[..., -2]).all()
-    with pytest.raises(ValueError, match="seed 0 was not exported"):
+    with pytest.raises(ValueError, match="seed 0 was not exported; there are 3, 7"):
         portable.Policy(tmp_path, seed=0)
 
 

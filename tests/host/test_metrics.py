@@ -40,6 +40,27 @@ def test_a_run_cut_short_keeps_every_evaluation(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.parquet"]
 
 
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_run_that_ends_while_it_is_read_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """Its parts are merged, and being removed, between the look for the one file and the look for the others."""
+    recorder, look = written(tmp_path), metrics._parts
+    before = metrics.read(tmp_path)
+
+    def later(folder: Path) -> list[Path]:
+        monkeypatch.setattr(metrics, "_parts", look)
+        copies = {path: path.read_bytes() for path in look(folder)[:left]}
+        recorder.merge()
+        folder.mkdir()
+        for path, content in copies.items():
+            path.write_bytes(content)
+        return look(folder)
+
+    monkeypatch.setattr(metrics, "_parts", later)
+    pd.testing.assert_frame_equal(metrics.read(tmp_path), before)
+
+
 def test_the_table_is_tidy_and_exact(tmp_path: Path) -> None:
     written(tmp_path).merge()
     tidy = pd.read_parquet(tmp_path / "metrics.parquet")
@@ -56,6 +77,13 @@ def test_wide_has_a_row_for_each_seed_and_evaluation(tmp_path: Path) -> None:
     assert len(table) == 9
     assert table[(table.seed == 2)].evaluation_return.tolist() == [0.0, 2.0, 4.0]
     assert np.isnan(table[table.seed == 2].loss).all()
+
+
+def test_two_values_of_one_evaluation_are_one_line(tmp_path: Path) -> None:
+    written(tmp_path)
+    table = metrics.read(tmp_path)
+    with pytest.raises(UsageError, match="metrics are damaged: Index contains duplicate entries"):
+        metrics.wide(pd.concat([table, table]))
 
 
 def test_no_evaluation_is_an_empty_table(tmp_path: Path) -> None:

@@ -42,7 +42,12 @@ def test_going_on_equals_never_having_stopped(whole: Path, tmp_path: Path, monke
 def test_chunks_and_a_grid_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six lanes, two at a time, stopped in the second chunk; gone on with four at a time."""
     rare = {"grid": GRID, "width": 1, "checkpoint_interval": 160}
-    stopped(tmp_path / "run", monkeypatch, chunk=2, after=5, **rare)
+    told = stopped(tmp_path / "run", monkeypatch, chunk=2, after=5, **rare)
+    assert told.startswith("stopped after 160 of 320 steps of seeds 3 to 4 of 6;")
+    half = marlx.load_run(tmp_path / "run")
+    assert half.record["result"] == {}  # its lanes are not equally far
+    with pytest.raises(UsageError, match="holds parameters of 4 of its 6 seeds; go on with it first"):
+        half.evaluate()
     assert run(tmp_path / "run", chunk=4, resume=True, **rare).finished
     alone = run(tmp_path / "alone", **rare)
     assert_same(tmp_path / "alone", tmp_path / "run")

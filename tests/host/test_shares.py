@@ -1,6 +1,7 @@
 """Several processes, each with its share of the seeds, are one run: to the bit what one process gives."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -132,6 +133,41 @@ def test_each_of_several_gpus_has_a_process(tmp_path: Path, monkeypatch: pytest.
     (parts[2] / "experiment.toml").touch()
     with pytest.raises(UsageError, match="parts of runs of 2 and 4 processes"):
         shares.usual_count(tmp_path / "parts", 8)
+
+
+def test_a_run_is_begun_in_one_number_of_shares(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else its parts would be trained for nothing: what was there before is what is read."""
+    shutil.copytree(finished, tmp_path / "whole")
+    shutil.copytree(finished, tmp_path / "parts" / "part-0-of-2")
+    for place, words, message in [
+        ("whole", ["--processes", "2"], "holds a run of one process, not of 2"),
+        ("whole", ["--share", "0/2"], "holds a run of one process, not of 2"),
+        ("parts", ["--processes", "3"], "holds parts of a run of 2 processes, not of 3"),
+        ("parts", ["--share", "1/3"], "holds parts of a run of 2 processes, not of 3"),
+        ("new", ["--share", "0/2", "--processes", "2"], "--processes does not go with --share"),
+        ("new", ["--share", "0/2", "--distributed", "auto"], "--share does not go with --distributed"),
+    ]:
+        assert (
+            main(["train", "iql", "matrix_game", *SMALL, "--seeds", "5", "--out", str(tmp_path / place), *words]) == 2
+        )
+        assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("part-*")) == ["part-0-of-2"]
+
+
+def test_parts_are_read_as_they_are(finished: Path, tmp_path: Path) -> None:
+    """Not all of them: no run that is finished. Nothing is written where one is read."""
+    first = tmp_path / "run" / "part-0-of-2"
+    shutil.copytree(finished, first)
+    found = shares.find_run(tmp_path / "run")
+    assert found and not found.finished and found.record["result"] == {}
+    shutil.copytree(finished, tmp_path / "run" / "part-1-of-2")
+    record = tmp_path / "run" / "part-1-of-2" / "run.toml"
+    record.write_text(record.read_text().replace('"0:2"', '"2:4"'))
+    before = sorted(first.iterdir())
+    assert shares.load_run(tmp_path / "run").record["result"]["evaluation_return"]["seeds"] == 4
+    assert sorted(first.iterdir()) == before
 
 
 def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

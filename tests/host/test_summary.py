@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import marlx
 from marlx.host.lanes import Lanes
-from marlx.host.summary import show_run
+from marlx.host.summary import show_evaluation, show_run
 
 from .written_runs import write_run
 
@@ -64,3 +65,17 @@ def test_what_the_statistics_leave_out_is_said(tmp_path: Path, capsys: pytest.Ca
 def test_nothing_is_said_where_nothing_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = {name: {**of, "seeds": 7, "left_out": 0} for name, of in REACHED.items()}
     assert "without a finite value" not in shown(tmp_path, capsys, result=whole)
+
+
+def test_episodes_of_a_grid_are_by_point_without_the_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lanes = Lanes(marlx.configure("vdn", "matrix_game"), range(7), RATES)
+    dead = [{"seed": 3, "training.learning_rate": 1e-2, "env_steps": 80, "cause": "loss"}]
+    write_run(tmp_path / "run", lanes, dead=dead)
+    values = np.arange(14.0) * (np.arange(14) != 10)  # of the dead seed the lowest
+    show_evaluation(marlx.load_run(tmp_path / "run"), {"evaluation_return": values}, 5, "best")
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    first, second = printed.split("5 greedy episodes of each of 7 seeds, best parameters, training.learning_rate ")[1:]
+    assert first.startswith("0.001 ") and second.startswith("0.01 ")
+    assert "return, IQM [95% interval] 3 [" in first and "lowest, highest seed 0, 6" in first and "dead" not in first
+    assert "return, IQM [95% interval] 10 [" in second and "1 of 7 seeds without a finite value" in second
+    assert "lowest, highest seed 7, 13" in second and "dead seed 3, training.learning_rate 0.01 loss not" in second

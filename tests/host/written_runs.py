@@ -1,18 +1,23 @@
 """Runs and sweeps as they lie on disk, with metrics made up, so that nothing is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
 
-from marlx.host import directory
+import marlx
+from marlx.host import directory, seed_ids
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
-from marlx.host.results import FORMAT, plain
+from marlx.host.results import FORMAT, Run, load_run, plain
 from marlx.host.sweep import PLAN, read_sweep
 
+from .conftest import SMALL
+
 EVALUATIONS = 5
+STEPS = (80, 160, 240, 320)  # of the evaluations of an unfinished run
 
 
 def write_run(path: Path, lanes: Lanes, seed: int = 0, **more: Any) -> None:
@@ -69,3 +74,21 @@ def write_sweep(path: Path, **fields: Any) -> None:
     sweep = read_sweep(path / PLAN)
     for seed, cell in enumerate(sweep.cells):
         write_run(path / cell.name, Lanes(cell.experiment, sweep.seeds, cell.grid), seed)
+
+
+def unfinished(
+    path: Path, had: Sequence[int], size: int = 2, seeds: str = "3:8", grid: Any = None, unit: float = 1
+) -> Run:
+    """A run whose chunks of `size` lanes have had so many evaluations; a return is 10 lane + evaluation."""
+    lanes = Lanes(marlx.configure("iql", "matrix_game", *SMALL), seed_ids.seed_ids(seeds), grid or {})
+    write_run(path, lanes, seeds=seeds, status="interrupted", dead=[])
+    (path / directory.METRICS).unlink()
+    for chunk, count in enumerate(had):
+        mine = slice(chunk * size, min((chunk + 1) * size, len(lanes)))
+        for k in range(count):
+            number = np.arange(len(lanes))[mine]
+            values = {"evaluation_return": unit * (10.0 * number + k), "weight_share/00": 10.0 * number}
+            Recorder(path).add(
+                mine.start, k, lanes.columns(mine), {**values, "env_steps": np.full(len(number), STEPS[k])}
+            )
+    return load_run(path)

@@ -1,6 +1,7 @@
 "use strict";
 // data.curves[i]: `at` (a value's index for each of data.coordinates), `steps` [K], and for each of data.metrics
 // `values` [iqm[K], low[K], high[K]] and `score` [iqm, low, high, seeds, left out] of the last evaluation; null: none.
+// `standing` says in words how far its seeds are where they are not through; else it is empty.
 const data = JSON.parse(document.getElementById("data").textContent);
 const get = id => document.getElementById(id);
 const DASHES = ["", "8 3", "2 2.5", "9 3 2 3"];
@@ -99,7 +100,11 @@ function panel(curves, title, scale) {
       const edge = [...run.map(k => at(k, high)), ...run.toReversed().map(k => at(k, low))];
       draw(svg, "polygon", { class: "band", fill: look.stroke, points: edge.join(" ") });
       draw(svg, "polyline", { class: "line", ...look, points: run.map(k => at(k, mean)).join(" ") });
-      if (run.length === 1) draw(svg, "circle", { r: 3.5, fill: look.stroke, cx: scale.x(curve.steps[run[0]]), cy: scale.y(mean[run[0]]) });
+      if (run.length === 1) {
+        const k = run[0], x = scale.x(curve.steps[k]);
+        draw(svg, "line", { class: "span", stroke: look.stroke, x1: x, x2: x, y1: scale.y(low[k]), y2: scale.y(high[k]) });
+        draw(svg, "circle", { r: 3.5, fill: look.stroke, cx: x, cy: scale.y(mean[k]) });
+      }
     }
   }
   const mark = draw(svg, "circle", { class: "mark", r: 4.5, visibility: "hidden" });
@@ -110,6 +115,7 @@ function panel(curves, title, scale) {
     const words = [
       place(curve, [chosen.lines, ...others()]), `${whole(curve.steps[k])} steps`,
       mean === null ? "no finite value" : `${four(mean)}  [${four(low)}, ${four(high)}]`,
+      ...(curve.standing ? [`not finished: ${curve.standing}`] : []),
     ];
     const x = scale.x(curve.steps[k]), y = mean === null ? TOP : scale.y(mean);
     mark.setAttribute("cx", x); mark.setAttribute("cy", y);
@@ -169,10 +175,16 @@ function table(id, head, rows) {
 
 function drawScores() {
   const m = chosen.metric, last = data.coordinates.length, dead = shown().some(curve => curve.score[m]?.[4]);
-  const head = [...data.coordinates.map(of => short(of.name)), "IQM", "95% interval", "seeds", ...(dead ? ["left out"] : [])];
+  const open = shown().some(curve => curve.standing);
+  const more = [...(dead ? ["left out"] : []), ...(open ? ["not finished"] : [])];
+  const head = [...data.coordinates.map(of => short(of.name)), "IQM", "95% interval", "seeds", ...more];
   const rows = shown().filter(curve => curve.score[m]).map(curve => {
     const [mean, low, high, seeds, left] = curve.score[m], span = mean === null ? "" : `${four(low)} to ${four(high)}`;
-    return { keys: [...curve.at, mean ?? -Infinity, mean ?? -Infinity, seeds, left], cells: [...data.coordinates.map((_, c) => value(curve, c)), four(mean), span, seeds, ...(dead ? [left] : [])] };
+    const further = dead ? [left] : [], state = open ? [curve.standing] : [];
+    return {
+      keys: [...curve.at, mean ?? -Infinity, mean ?? -Infinity, seeds, ...further, curve.standing.length],
+      cells: [...data.coordinates.map((_, c) => value(curve, c)), four(mean), span, seeds, ...further, ...state],
+    };
   });
   const by = chosen.sort ?? last, sign = chosen.down ? -1 : 1;
   rows.sort((a, b) => sign * (a.keys[by] - b.keys[by] || 0));

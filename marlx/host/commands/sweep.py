@@ -33,6 +33,8 @@ def run(found: argparse.Namespace) -> int:
     from marlx.host import backend, launcher, shares
 
     launcher.check_launcher(found.launcher)
+    if found.resource and found.launcher is None:
+        raise UsageError(f"--resource {found.resource[0]} is of a job, and needs --launcher")
     chunk, width = (
         None if word is None else whole(option, word, least=1)
         for option, word in (("--chunk", found.chunk), ("--width", found.width))

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from marlx_envs.options import UsageError
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what the command takes."""
@@ -25,6 +27,10 @@ def run(found: argparse.Namespace) -> int:
     from marlx.host import theory
 
     setting = theory.setting(found.epsilon, found.exploration, found.alpha, found.tolerance, found.rounds)
+    if found.payoff == "map" and found.overrides:
+        raise UsageError(f"{found.overrides[0]} is of a named payoff; the map has payoffs of its own")
+    if found.payoff != "map" and found.out is not None:
+        raise UsageError("--out is of the map; what is said of one payoff is printed")
     if found.payoff == "map":
         sys.stdout.write(f"{theory.draw_map(setting, found.out)}\n")
     else:

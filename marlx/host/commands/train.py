@@ -126,6 +126,7 @@ def _my_share(found: argparse.Namespace, seeds: list[int]) -> tuple[list[int], A
     if found.out is None:
         raise UsageError("several processes need --out, the directory that they share")
     index, count = shares.parse(found.share) if found.share is not None else shares.distributed(found.distributed)
+    shares.check_count(found.out, count)
     return shares.split(seeds, index, count), shares.part(found.out, index, count), -(-len(seeds) // count)
 
 
@@ -133,6 +134,9 @@ def _processes(found: argparse.Namespace, seeds: int) -> int:
     """How many processes of this host train the run: as asked, else one for each of several GPUs."""
     from marlx.host import shares
 
+    given = [name for name in ("processes", "share", "distributed") if getattr(found, name) is not None]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} does not go with --{given[1]}")
     if found.processes is None:
         alone = found.share or found.distributed or found.split_rows or found.wandb or found.width == "measure"
         return 1 if alone else shares.usual_count(found.out, seeds)
@@ -154,6 +158,7 @@ def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
     from marlx.host.summary import show_run
 
     configure(found.algorithm, found.environment, *found.overrides)
+    shares.check_count(found.out, count)
     words = [word for word in found.given if not word.startswith("--processes=")]
     if "--processes" in words:
         place = words.index("--processes")
