@@ -308,8 +308,10 @@ class Job:
         env_steps = float(np.mean(record["env_steps"]))
         self.report.evaluated(names[0], means[names[0]])
         self.ledger.note(f"evaluation at {env_steps:,.0f} steps: {names[0]} {means[names[0]]:.6g}")
+        several = len(self.fleet.seeds) < len(self.lanes)  # their steps begin again, so each has curves of its own
+        group = f"chunk_{len(self.firsts)}/" if several else ""
         for tracker in self.trackers:
-            tracker.log({**means, "env_steps": env_steps})
+            tracker.log({**{group + name: mean for name, mean in means.items()}, "env_steps": env_steps})
 
     def _count(self, position: Position) -> int:
         """Environment steps of all seeds so far."""
