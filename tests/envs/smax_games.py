@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from marlx_envs.smax import Smax
 from marlx_envs.smax_rules import SHOOT, TICK, TICKS
+from marlx_envs.smax_units import UNITS
 
 
 def jaxmarl_noise(key, n_enemies, n_units):
@@ -43,9 +44,17 @@ def side_by_side(scenario, steps, games, resync):
     reference, native = (Smax(scenario=scenario, engine=engine) for engine in ("jaxmarl", "native"))
     allies, units = native.spec.n_agents, native.core.n_units
 
-    def looks(engine, battle):
-        seen = (engine.observe(battle), engine.raw_state(battle), engine.available_actions(battle))
+    def looks(engine, battle, aside):
+        available = engine.available_actions(battle)
+        attacks = available[:, SHOOT:] & ~aside
+        seen = (engine.observe(battle), engine.raw_state(battle), available[:, :SHOOT], attacks)
         return tuple(x.astype(jnp.float32) for x in seen)
+
+    def undecided(battle):
+        """Attacks [A E] whose target is as far as some unit reaches, up to rounding: either answer is right."""
+        x, y = (line[:allies, None] - line[allies:] for line in battle.units.position)
+        reach = np.array([unit.range for unit in UNITS], np.float32)
+        return (jnp.abs(jnp.hypot(x, y)[..., None] - reach) < 1e-5).any(-1)
 
     def difference(one, other):
         pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
@@ -65,8 +74,10 @@ def side_by_side(scenario, steps, games, resync):
         mine = native.core.transition(ours, actions, *jaxmarl_noise(step_key, units - allies, units))
         _, reward, terminated, truncated, info = native.outcome(ours, mine)
         ended = terminated | truncated
+        aside = undecided(after)
         out = {
-            "seen": difference(looks(reference.core, after), looks(native.core, mine)),
+            "undecided": aside.sum(),
+            "seen": difference(looks(reference.core, after, aside), looks(native.core, mine, aside)),
             "hidden": difference(hidden(after), hidden(mine)),
             "reward": jnp.abs(reward - 10 * told_reward),
             "ended": ended,

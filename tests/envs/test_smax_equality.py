@@ -14,7 +14,8 @@ COMMON = [name for name, battle in SCENARIOS.items() if special(kinds(battle.all
 
 def check(out, scenario):
     largest = max(out[name].max() for name in ("seen", "hidden", "reward"))
-    print(f"{scenario}: {len(out['seen'])} steps, largest difference {largest:.1e}")  # with -s, for the record
+    steps, edges = len(out["seen"]), out["undecided"].sum()  # with -s, for the record
+    print(f"{scenario}: {steps} steps, largest difference {largest:.1e}, {edges} attacks on the edge of reach")
     assert out["seen"].max() < TOLERANCE
     assert out["hidden"].max() < TOLERANCE
     assert out["reward"].max() < TOLERANCE
