@@ -13,13 +13,14 @@ from typing import Any
 
 import marlx_envs
 import numpy as np
+from marlx_envs.base import Spec
 from marlx_envs.options import Option, UsageError, check, defaults_of, options_of, shown, unknown
 
 from marlx import joint_actions
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
 from marlx.algorithms.profiles import PROFILES, training_numbers
-from marlx.engine.trainer import plan
+from marlx.engine.trainer import Plan, plan
 from marlx.settings import Evaluation, Training
 
 SECTIONS = ("environment", "agent", "algorithm", "training", "evaluation")
@@ -50,6 +51,10 @@ class Experiment:
     def make_environment(self) -> "marlx_envs.base.Environment":
         """The environment with this experiment's options."""
         return marlx_envs.make(self.environment_name, **self.environment)
+
+    def plan(self, spec: Spec) -> Plan:
+        """How its iterations go, in an environment with this spec."""
+        return plan(Training(**self.training), Evaluation(**self.evaluation), spec.episode_limit)
 
     def numbers(self) -> dict[str, dict[str, Any]]:
         """Every traced number by section, plus the arrays that an environment has beside its numbers."""
@@ -196,7 +201,7 @@ def _resolve(
 def _check_together(experiment: Experiment) -> None:
     training, evaluation = Training(**experiment.training), Evaluation(**experiment.evaluation)
     spec = experiment.make_environment().spec
-    lengths = plan(training, evaluation, spec.episode_limit)
+    lengths = experiment.plan(spec)
     rule = ALGORITHMS[experiment.algorithm_name].load_rule()
     rule.build(spec, AgentOptions(**experiment.agent), dict(experiment.algorithm), training)  # parts that do not fit
     if training.record_weights and "weighting" not in experiment.algorithm:

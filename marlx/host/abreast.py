@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marlx.engine.trainer import Plan, plan
+from marlx.engine.trainer import Plan
 from marlx.host.results import Run
-from marlx.settings import Evaluation, Training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,7 @@ def abreast(run: Run, table: "pd.DataFrame", seeds: int | None = None) -> "pd.Da
     """
     if run.finished or not len(table):
         return table.assign(**{STANDING: ""})
-    whole, names = _plan(run), list(run.lanes.grid)
+    whole, names = run.experiment.plan(run.experiment.make_environment().spec), list(run.lanes.grid)
     number = table.groupby([*names, "seed"])["env_steps"].rank("first")  # of the evaluation, from 1
     had = number.groupby([table[name] for name in (*names, "seed")]).transform("max")
     through = had >= len(whole.evaluations)
@@ -55,9 +54,3 @@ def _standing(whole: Plan, table: "pd.DataFrame", every: int) -> str:
     parts = [(seeds, every, "seeds")]
     parts += [(iteration * whole.steps_per_iteration, whole.iterations * whole.steps_per_iteration, "steps")]
     return ", ".join(f"{count:,} of {most:,} {name}" for count, most, name in parts if count < most)
-
-
-def _plan(run: Run) -> Plan:
-    experiment = run.experiment
-    training, evaluation = Training(**experiment.training), Evaluation(**experiment.evaluation)
-    return plan(training, evaluation, experiment.make_environment().spec.episode_limit)

@@ -38,6 +38,14 @@ def written(path: Path, plan: dict[str, Any]) -> Path:
     return path
 
 
+def refused(folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    """These words after `marlx sweep FILE` end with code 2 and this message in one line."""
+    file = written(folder / "plan.toml", PLAN)
+    assert cli.main(["sweep", str(file), "--out", str(folder / "out"), *words]) == 2
+    found = capsys.readouterr().err
+    assert message in found and found.count("\n") == 1
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep: sweep.toml of it lies beside its directory. Not to be changed."""
@@ -145,10 +153,7 @@ def test_the_local_queue_trains_the_cells(
 def test_a_mistake_about_jobs_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    file = written(tmp_path / "plan.toml", PLAN)
-    assert cli.main(["sweep", str(file), "--out", str(tmp_path / "out"), *words]) == 2
-    found = capsys.readouterr().err
-    assert message in found and found.count("\n") == 1
+    refused(tmp_path, capsys, words, message)
 
 
 def test_a_sweep_is_drawn_in_panels(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

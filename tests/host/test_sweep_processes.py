@@ -15,7 +15,7 @@ import marlx
 from marlx.host import cli, sweep_processes
 from marlx.host.sweep import RESULTS, read_sweep, states
 
-from .test_sweep import PLAN, written
+from .test_sweep import PLAN, refused, written
 
 NAMES = ["iql-matrix_game-hidden_size=4", "iql-matrix_game-hidden_size=5"]
 Commands = list[list[str]]
@@ -144,10 +144,7 @@ def test_only_what_is_missing_is_done(
 def test_a_mistake_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    file = written(tmp_path / "plan.toml", PLAN)
-    assert cli.main(["sweep", str(file), "--out", str(tmp_path / "out"), *words]) == 2
-    found = capsys.readouterr().err
-    assert message in found and found.count("\n") == 1
+    refused(tmp_path, capsys, words, message)
 
 
 @pytest.mark.slow
