@@ -50,7 +50,8 @@ class Program:
     def rows(self) -> int:
         """Rows of one update: slots x batch x agents."""
         batch_size: int = self.experiment.training["batch_size"]
-        return (self.plan.rollout_steps + 1) * batch_size * self.environment.spec.n_agents
+        spec = self.environment.spec
+        return (self.plan.rollout_steps + spec.bootstraps) * batch_size * spec.n_agents
 
     def trainer(self, numbers: Numbers) -> Trainer:
         """The trainer with these numbers in place of the experiment's."""

@@ -1,8 +1,10 @@
 """Targets of temporal-difference learning: unbatched functions over one trajectory; use `jax.vmap` for more.
 
 Every function takes `values` [T+1], the bootstrap value V_t of each slot (its definition belongs to the method), and
-returns the target y_t [T], 0 at slots that are not valid. A slot that is not valid ends a trajectory: the trace
-starts anew from its value, which is how a truncated episode bootstraps; a terminated step is not bootstrapped from.
+returns the target y_t [T], 0 at slots that are not valid. Values [T], with no slot after the last step, say that
+every step terminates: nothing is bootstrapped from, and what computes the values is left out of a compiled program. A
+slot that is not valid ends a trajectory: the trace starts anew from its value, which is how a truncated episode
+bootstraps; a terminated step is not bootstrapped from.
 Source of the recursion: Sutton and Barto 2018, eq. 12.18 (offline lambda-return with truncation).
 """
 
@@ -24,7 +26,7 @@ def td_lambda(
     Args:
         rewards: float [T].
         terminated: bool or float [T], d_t: true terminals only.
-        values: float [T+1].
+        values: float [T+1], or [T] where every step terminates.
         valid: bool or float [T].
         gamma: discount; lambda_: 0 gives TD(0), 1 Monte-Carlo.
 
@@ -32,8 +34,11 @@ def td_lambda(
         Targets, float [T].
     """
     chex.assert_rank([rewards, terminated, values, valid], 1)
-    chex.assert_equal_shape([rewards, terminated, values[:-1], valid])
+    chex.assert_equal_shape([rewards, terminated, valid])
     valid = valid.astype(bool)
+    if values.shape == rewards.shape:
+        return jnp.where(valid, rewards, 0)
+    chex.assert_equal_shape([rewards, values[:-1]])
     discounts = gamma * (1 - terminated.astype(values.dtype))
 
     def backward(future: jax.Array, slot: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
@@ -50,8 +55,7 @@ def td_zero(
     rewards: jax.Array, terminated: jax.Array, values: jax.Array, valid: jax.Array, gamma: jax.Array | float
 ) -> jax.Array:
     """One-step targets r_t + gamma (1 - d_t) V_{t+1}; shapes as in `td_lambda`."""
-    bootstrap = gamma * (1 - terminated.astype(values.dtype)) * values[1:]
-    return jnp.where(valid.astype(bool), rewards + bootstrap, 0)
+    return td_lambda(rewards, terminated, values, valid, gamma, lambda_=0)
 
 
 def q_lambda(
@@ -73,7 +77,7 @@ def q_lambda(
     Returns:
         Targets, float [T].
     """
-    return td_lambda(rewards + values[:-1] - taken_values, terminated, values, valid, gamma, lambda_)
+    return td_lambda(rewards + values[: len(rewards)] - taken_values, terminated, values, valid, gamma, lambda_)
 
 
 def sarsa_lambda(

@@ -1,6 +1,7 @@
 """The values that flow between rooms, and the legend of axes.
 
-    T  slots of a row (environment steps; the last slot of a stored row is the bootstrap slot, so rows hold T+1)
+    T  slots of a row (environment steps; the last slot of a stored row is the bootstrap slot, so rows hold T+1, but T
+       in one-step games, where every step terminates)
     B  rows of a batch        E  environments of one seed       S  seeds (always the leading axis, added by vmap)
     N  agents                 A  actions of one agent           O  observation features, `state` axis: D
     H  width of the agent's memory
@@ -38,6 +39,10 @@ class Batch(NamedTuple):
     terminated: jax.Array  # bool [T B]
     valid: jax.Array  # bool [T B]
     optimal: jax.Array | None = None  # bool [T B], the joint action is a best one; None where that is not known
+
+    def of_steps(self, tree: Any) -> Any:
+        """Leaves [T+1 ..] -> [T ..], without the slot that is only bootstrapped from; nothing to do where none is."""
+        return jax.tree.map(lambda x: x[: len(self.rewards)], tree)
 
 
 class Sampling(NamedTuple):

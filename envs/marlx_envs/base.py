@@ -38,6 +38,11 @@ class Spec:
     can_be_won: bool = False  # `info["won"]` at an episode's last step tells whether the team has won
     metrics: tuple[str, ...] = ()  # keys of `info` worth a mean over episodes (its value at the last step)
 
+    @property
+    def bootstraps(self) -> bool:
+        """Whether a slot can follow an episode's step; not in games of one step, which terminates."""
+        return self.episode_limit > 1 or not self.limit_is_terminal
+
 
 class Environment(abc.ABC):
     """One team in one environment. Subclasses are frozen dataclasses of options (`marlx_envs.options`)."""

@@ -215,7 +215,7 @@ class QTRAN:
         played = self.play(params, batch.view)
         greedy = exploration.greedy(jax.lax.stop_gradient(played.utilities), batch.view.available)
         y = self._targets(target, greedy, batch)
-        steps, actions, greedy = jax.tree.map(lambda x: x[:-1], (played, batch.actions, greedy))
+        steps, actions, greedy = batch.of_steps((played, batch.actions, greedy))
         state = steps.view.state
         joint, joint_greedy = self.joint.apply(params["joint"], steps.memories, state, actions, greedy)
         errors = self.errors(

@@ -196,7 +196,7 @@ class ValueFactorization:
         played = self.play(params, batch.view)
         greedy = exploration.greedy(jax.lax.stop_gradient(played.utilities), batch.view.available)
         y, critic_target, critic_greedy = self._targets(state, greedy, batch, target_key)
-        steps, actions, greedy = jax.tree.map(lambda x: x[:-1], (played, batch.actions, greedy))
+        steps, actions, greedy = batch.of_steps((played, batch.actions, greedy))
         context = self._context(state, steps, actions, live_key, greedy)._replace(valid=batch.valid)
         taken = take(steps.utilities, actions)
         joint, slopes = jax.vjp(lambda q: self._mix(params, q, steps.view.state, context), taken)
@@ -205,7 +205,7 @@ class ValueFactorization:
         terms: Metrics = {}
         critic_value = None
         if self.critic:
-            values = self.critic.use(params["critic"], batch.view)[:-1]
+            values = batch.of_steps(self.critic.use(params["critic"], batch.view))
             critic_value = self.critic.at(params["critic"], values, steps.view.state, actions)
             terms["critic_loss"] = self.critic_loss_scale * squared(critic_value[..., None], y)
         evidence = Evidence(
@@ -334,8 +334,11 @@ class ValueFactorization:
         if self.composition.target == "sarsa_lambda":
             y = learner.returns(targets.sarsa_lambda, batch, value_at(batch.actions), **numbers)
         elif self.composition.target == "q_lambda":
-            y = learner.returns(targets.q_lambda, batch, at_greedy, value_at(batch.actions)[:-1], **numbers)
+            at_taken = batch.of_steps(value_at(batch.actions))
+            y = learner.returns(targets.q_lambda, batch, at_greedy, at_taken, **numbers)
         else:
             y = learner.returns(targets.td_lambda, batch, at_greedy, **numbers)
         y = jax.lax.stop_gradient(y)
-        return (y, value_at(batch.actions)[:-1, :, 0], at_greedy[:-1, :, 0]) if self.critic else (y, None, None)
+        if self.critic is None:
+            return y, None, None
+        return y, *batch.of_steps((value_at(batch.actions)[..., 0], at_greedy[..., 0]))

@@ -2,8 +2,8 @@
 
 When an episode ends by `terminated`, the next slot begins a new one. When it ends by `truncated`, the next slot holds
 its last observation, is marked not valid, and executes nothing; the slot after begins a new one. A row has one more
-slot than it has steps, to bootstrap from. So no compute is spent on finished episodes and every last observation is
-kept.
+slot than it has steps, to bootstrap from, unless the game has one step, which always terminates. So no compute is
+spent on finished episodes and every last observation is kept.
 """
 
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Team(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """E packed rows, as stored; leading axes [E T+1] (rewards and flags [E T])."""
+    """E packed rows, as stored; leading axes [E T+1] (rewards and flags [E T]), [E T] where none bootstraps."""
 
     packed: Any
     first_actions: jax.Array  # uint8 [E N], previous actions at slot 0
@@ -53,8 +53,6 @@ class Rollout:
         self.environment, self.params, self.algorithm = environment, params, algorithm
         self.spec = environment.spec
         self.index_dtype = jnp.uint8 if self.spec.n_actions < 256 else jnp.int32
-        # In one-step games that end at every slot nothing is ever bootstrapped from.
-        self.bootstraps = not (self.spec.episode_limit == 1 and self.spec.limit_is_terminal)
 
     def reset(self, key: chex.PRNGKey, count: int) -> Team:
         """`count` environments at the start of an episode."""
@@ -70,15 +68,15 @@ class Rollout:
         """Zeros in the shape of the rows of `steps` slots that `run` returns."""
         count = team.starts.shape[0]
         one = jax.eval_shape(jax.vmap(self.environment.pack), team.environment)
-        agents = self.spec.n_agents
+        agents, slots = self.spec.n_agents, steps + self.spec.bootstraps
         return Rows(
-            packed=jax.tree.map(lambda x: jnp.zeros((count, steps + 1, *x.shape[1:]), x.dtype), one),
+            packed=jax.tree.map(lambda x: jnp.zeros((count, slots, *x.shape[1:]), x.dtype), one),
             first_actions=jnp.zeros((count, agents), self.index_dtype),
-            actions=jnp.zeros((count, steps + 1, agents), self.index_dtype),
+            actions=jnp.zeros((count, slots, agents), self.index_dtype),
             rewards=jnp.zeros((count, steps)),
             terminated=jnp.zeros((count, steps), bool),
             valid=jnp.zeros((count, steps), bool),
-            starts=jnp.zeros((count, steps + 1), bool),
+            starts=jnp.zeros((count, slots), bool),
         )
 
     def run(
@@ -115,20 +113,14 @@ class Rollout:
         keys = jax.random.split(slot_key, steps)
         (after, waiting), record = jax.lax.scan(slot, (team, jnp.zeros(count, bool)), keys)
         packed, actions, rewards, terminated, valid, starts, episodes = record
-        last_actions = jnp.zeros_like(actions[0])
         act_key, reset_key = jax.random.split(last_key)
-        if self.bootstraps:
+        if self.spec.bootstraps:
             _, chosen = self.algorithm.act(learner, after.memory, self.view(after), act_key, epsilon)
-            last_actions = chosen.astype(self.index_dtype)
-        last_packed = jax.vmap(self.environment.pack)(after.environment)
+            last = (jax.vmap(self.environment.pack)(after.environment), chosen.astype(self.index_dtype), after.starts)
+            packed, actions, starts = jax.tree.map(_appended, (packed, actions, starts), last)
+        packed, actions, starts = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (packed, actions, starts))
         rows = Rows(
-            packed=jax.tree.map(_join, packed, last_packed),
-            first_actions=team.previous_actions.astype(self.index_dtype),
-            actions=_join(actions, last_actions),
-            rewards=rewards.T,
-            terminated=terminated.T,
-            valid=valid.T,
-            starts=_join(starts, after.starts),
+            packed, team.previous_actions.astype(self.index_dtype), actions, rewards.T, terminated.T, valid.T, starts
         )
         if not self.spec.limit_is_terminal:
             after = self._renew(
@@ -148,7 +140,8 @@ class Rollout:
         observe: Any = jax.vmap(jax.vmap(lambda packed: self._observe(self.environment.unpack(packed))))
         observation, state, available = observe(packed)
         view = View(observation, state, available, previous, starts)
-        return Batch(view, actions, rewards, terminated, valid, self._optimal(packed, actions))
+        batch = Batch(view, actions, rewards, terminated, valid)
+        return batch._replace(optimal=self._optimal(*batch.of_steps((packed, actions))))
 
     def _optimal(self, packed: Any, actions: jax.Array) -> jax.Array | None:
         """Whether stored joint actions are best ones, bool [T B], in environments that know."""
@@ -157,7 +150,7 @@ class Rollout:
         one: Any = lambda packed, actions: self.environment.is_optimal(  # noqa: E731
             self.environment.unpack(packed), actions, self.params
         )
-        return jax.vmap(jax.vmap(one))(jax.tree.map(lambda x: x[:-1], packed), actions[:-1])
+        return jax.vmap(jax.vmap(one))(packed, actions)
 
     def _observe(self, state: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         environment, params = self.environment, self.params
@@ -196,9 +189,9 @@ class Rollout:
         )
 
 
-def _join(slots: jax.Array, last: jax.Array) -> jax.Array:
-    """Slots [T E ...] and the last one [E ...] -> [E T+1 ...]."""
-    return jnp.swapaxes(jnp.concatenate([slots, last[None]]), 0, 1)
+def _appended(slots: jax.Array, last: jax.Array) -> jax.Array:
+    """Slots [T E ...] and one more [E ...] -> [T+1 E ...]."""
+    return jnp.concatenate([slots, last[None]])
 
 
 def _where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 from marlx_envs.options import number
 
 from marlx.exploration import linear_schedule
@@ -67,8 +68,8 @@ class Intrinsic(abc.ABC):
 
         As "Beyond Monotonicity" has it: the bonus joins the team's reward before targets are computed.
         """
-        seen = batch.view.state
-        steps = Steps(seen[:-1], batch.actions[:-1], seen[1:], batch.valid, batch.valid & ~batch.terminated)
+        seen, actions, after = batch.of_steps((batch.view.state, batch.actions, jnp.roll(batch.view.state, -1, axis=0)))
+        steps = Steps(seen, actions, after, batch.valid, batch.valid & ~batch.terminated)
         state, rewards, metrics = self.fit(state, steps)
         metrics = over_devices({"intrinsic_reward": masked_mean(rewards, batch.valid, self.axis), **metrics}, self.axis)
         beta = self.coefficient(progress)

@@ -1,6 +1,7 @@
 """What holds for each registered method: an update trains all of it, padding does not matter, numbers do not drift."""
 
 import json
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from tests.algorithms.learning import SPEC
 
 # A method that is another's composition with one part exchanged; both tiers together have all of them.
 VARIANTS = ("ideal_cw_qmix", "mrvf_non_strict", "mrvf_single", "pow_qplex", "pow_vdn", "qatten", "qpro", "qtran_alt")
+
+DIFFERENT = ("qmix", "cw_qmix", "nm_qmix", "qtran", "mrvf")  # one of each way to learn
 
 QUICK = ("iql", "vdn", "qmix")  # whose runs are compiled in no time
 
@@ -46,6 +49,17 @@ def test_an_update_trains_it_padding_has_no_influence_and_numbers_are_the_golden
     golden: dict[str, Any] = json.loads(FILE.read_text())[method]
     found = summary(*update(after, steps))
     assert found == pytest.approx(golden, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in DIFFERENT else pytest.mark.slow) for name in marlx.ALGORITHMS]
+)
+def test_where_every_step_terminates_the_slot_after_it_is_not_needed(method: str) -> None:
+    state, steps, update, _ = subject(method)
+    steps = steps._replace(terminated=jnp.ones_like(steps.terminated))
+    view, actions = steps.of_steps((steps.view, steps.actions))
+    without = update(state, steps._replace(view=view, actions=actions))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), without, update(state, steps))
 
 
 @pytest.mark.parametrize(

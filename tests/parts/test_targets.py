@@ -68,8 +68,17 @@ def test_td_lambda_is_a_mixture_of_n_step_returns(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_lambda_zero_is_td_zero(seed: int) -> None:
     rewards, terminated, values, valid = _random_trajectory(seed)
-    one_step = targets.td_zero(rewards, terminated, values, valid, 0.9)
-    np.testing.assert_allclose(targets.td_lambda(rewards, terminated, values, valid, 0.9, 0.0), one_step, rtol=1e-6)
+    expected = np.where(valid, rewards + 0.9 * (1 - np.asarray(terminated, float)) * values[1:], 0)
+    np.testing.assert_allclose(targets.td_zero(rewards, terminated, values, valid, 0.9), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_slot_after_the_last_every_step_terminates(seed: int) -> None:
+    rewards, _, values, valid = _random_trajectory(seed)
+    ends, taken = jnp.ones_like(valid, bool), values[1:]
+    for rule, known in ((targets.td_lambda, ()), (targets.sarsa_lambda, ()), (targets.q_lambda, (taken,))):
+        given = rule(rewards, ends, values, *known, valid, 0.9, 0.7)
+        np.testing.assert_array_equal(rule(rewards, ends, values[:-1], *known, valid, 0.9, 0.7), given)
 
 
 def test_values_at_invalid_and_terminal_slots_have_no_influence() -> None:
