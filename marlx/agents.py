@@ -53,7 +53,7 @@ class _GroupState(nn.Module):
 
 
 class _Network(nn.Module):
-    """The parameters and the maths: inputs [T R I], memory [R H] -> utilities [T R A], memory of all slots [T R H].
+    """The parameters and the maths: inputs [T R I], memory [H R] -> utilities [T R A], memory of all slots [T R H].
 
     Rows R are batch x agents, agents fastest.
     """
@@ -67,7 +67,7 @@ class _Network(nn.Module):
     def __call__(self, inputs: jax.Array, hidden: jax.Array, keeps: jax.Array) -> tuple[jax.Array, jax.Array]:
         width, scheme = self.options.hidden_size, self.options.initialiser
         if self.options.network == "gru":
-            both = gru.unroll(self._gru_params(width, inputs.shape[-1]), hidden.T, inputs, keeps)
+            both = gru.unroll(self._gru_params(width, inputs.shape[-1]), hidden, inputs, keeps)
             utilities, hiddens = (jnp.swapaxes(x, -1, -2) for x in both)
         else:
             features = nn.relu(initialisers.linear(width, inputs.shape[-1], scheme, "encoder")(inputs))
@@ -158,12 +158,16 @@ class Agent:
     def init(self, key: chex.PRNGKey) -> Params:
         """Parameters."""
         rows = self.n_agents
-        inputs, hidden = jnp.zeros((1, rows, self.input_size)), jnp.zeros((rows, self.options.hidden_size))
-        return self._network.init(key, inputs, hidden, jnp.ones((1, rows)))
+        inputs = jnp.zeros((1, rows, self.input_size))
+        return self._network.init(key, inputs, self.initial_memory(1), jnp.ones((1, rows)))
 
     def initial_memory(self, batch: int) -> jax.Array:
-        """Memory before any slot, float [B N H]."""
-        return jnp.zeros((batch, self.n_agents, self.options.hidden_size))
+        """Memory before any slot, float [H R] with rows R = B N: as the GRU has it, so that acting never transposes."""
+        return jnp.zeros((self.options.hidden_size, batch * self.n_agents))
+
+    def last_memory(self, memories: jax.Array) -> jax.Array:
+        """The memory [H R] to go on from, of that after each slot [T B N H]."""
+        return memories[-1].reshape(-1, self.options.hidden_size).T
 
     def inputs(self, view: View) -> jax.Array:
         """What the network sees, float [.. N I]."""
@@ -186,7 +190,7 @@ class Agent:
         """Utilities of all actions over T slots.
 
         Args:
-            memory: float [B N H], before the first slot.
+            memory: float [H R], before the first slot.
             view: leading axes [T B]; memory is cleared where `view.starts`.
 
         Returns:
@@ -195,8 +199,11 @@ class Agent:
         slots, batch = view.starts.shape
         rows = batch * self.n_agents
         inputs = self.inputs(view).reshape(slots, rows, self.input_size)
-        keeps = jnp.repeat(1.0 - view.starts, self.n_agents, axis=1)
-        unrolled: Any = self._network.apply(params, inputs, memory.reshape(rows, -1), keeps)
+        # 1 - starts of every row as a product (exact), which XLA keeps in memory: a repetition is computed inside the
+        # cell's loops, for each of the H units, which are then not vectorised on CPU.
+        both = jnp.stack([1.0 - view.starts, view.starts], axis=-1).reshape(-1, 2)
+        keeps = both @ jnp.eye(2, 1).repeat(self.n_agents, axis=1)
+        unrolled: Any = self._network.apply(params, inputs, memory, keeps.reshape(slots, rows))
         utilities, hiddens = (x.reshape(slots, batch, self.n_agents, x.shape[-1]) for x in unrolled)
         return utilities, hiddens
 

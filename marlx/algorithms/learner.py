@@ -68,9 +68,9 @@ def act(
     key: chex.PRNGKey,
     epsilon: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """One slot of epsilon-greedy agents: memory [E N H], view [E] -> memory, actions int32 [E N]."""
+    """One slot of epsilon-greedy agents: memory [H R], view [E] -> memory, actions int32 [E N]."""
     utilities, memories = agent.unroll(params, memory, jax.tree.map(lambda x: x[None], view))
-    return memories[0], exploration.EXPLORERS[explorer](key, utilities[0], view.available, epsilon)
+    return agent.last_memory(memories), exploration.EXPLORERS[explorer](key, utilities[0], view.available, epsilon)
 
 
 def begin(params: Params, training: Training) -> LearnerState:

@@ -152,8 +152,8 @@ def make(
 class Carry(NamedTuple):
     """What an acting team remembers."""
 
-    agent: jax.Array  # float [E N H]
-    critic: jax.Array  # float [E N H], of the joint value; one round alone has no use for it
+    agent: jax.Array  # float [H R], rows R = E N
+    critic: jax.Array  # float [H R], of the joint value; one round alone has no use for it
     taken: jax.Array  # int32 [E K], steps whose final greedy action was that of a round
 
 
@@ -225,7 +225,7 @@ class MRVF:
         around = jnp.where(branches[:, None], of_round(greedy, preselected), final)
         explorer = exploration.EXPLORERS[names.exploration]
         actions = explorer(explore_key, jax.nn.one_hot(around, self.agent.n_actions), view.available, epsilon)
-        agent, critic = (memory[0] for memory in memories)
+        agent, critic = map(self.agent.last_memory, memories)
         taken = carry.taken + jax.nn.one_hot(number, count, dtype=jnp.int32)
         return Carry(agent, critic if count > 1 else carry.critic, taken), actions
 

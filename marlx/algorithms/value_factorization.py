@@ -161,7 +161,7 @@ class ValueFactorization:
     def act(
         self, state: LearnerState, memory: jax.Array, view: View, key: chex.PRNGKey, epsilon: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """One slot: memory [E N H], view [E] -> memory, actions int32 [E N]."""
+        """One slot: memory [H R], view [E] -> memory, actions int32 [E N]."""
         explorer = self.composition.exploration
         return learner.act(self.agent, explorer, state.params["agent"], memory, view, key, epsilon)
 
