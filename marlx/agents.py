@@ -162,11 +162,11 @@ class Agent:
         return self._network.init(key, inputs, self.initial_memory(1), jnp.ones((1, rows)))
 
     def initial_memory(self, batch: int) -> jax.Array:
-        """Memory before any slot, float [H R] with rows R = B N: as the GRU has it, so that acting never transposes."""
+        """Memory before any slot, float [H R] with rows R = B N, agents fastest, as the GRU has it."""
         return jnp.zeros((self.options.hidden_size, batch * self.n_agents))
 
     def last_memory(self, memories: jax.Array) -> jax.Array:
-        """The memory [H R] to go on from, of that after each slot [T B N H]."""
+        """The memory [H R] to go on from, of that after each slot [T B N H]; XLA cancels the transposition."""
         return memories[-1].reshape(-1, self.options.hidden_size).T
 
     def inputs(self, view: View) -> jax.Array:
@@ -199,10 +199,10 @@ class Agent:
         slots, batch = view.starts.shape
         rows = batch * self.n_agents
         inputs = self.inputs(view).reshape(slots, rows, self.input_size)
-        # 1 - starts of every row as a product (exact), which XLA keeps in memory: a repetition is computed inside the
-        # cell's loops, for each of the H units, which are then not vectorised on CPU.
-        both = jnp.stack([1.0 - view.starts, view.starts], axis=-1).reshape(-1, 2)
-        keeps = both @ jnp.eye(2, 1).repeat(self.n_agents, axis=1)
+        # 1 - starts for every row, as an exact product over [goes on, starts]. XLA keeps products in memory; repetitions
+        # (and products over one term) it computes inside the cell's loops, which are then not vectorised on CPU.
+        either = jnp.stack([1.0 - view.starts, view.starts], axis=-1).reshape(-1, 2)
+        keeps = either @ jnp.eye(2, 1).repeat(self.n_agents, axis=1)
         unrolled: Any = self._network.apply(params, inputs, memory, keeps.reshape(slots, rows))
         utilities, hiddens = (x.reshape(slots, batch, self.n_agents, x.shape[-1]) for x in unrolled)
         return utilities, hiddens

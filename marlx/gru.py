@@ -76,8 +76,8 @@ def _cell(params: GRUParams, hidden: jax.Array, inputs: jax.Array) -> tuple[jax.
     features = jax.nn.relu(_rows_product(params.encoder_kernel, inputs) + params.encoder_bias[:, None])
     from_input = params.input_kernel.reshape(3 * width, width) @ features
     from_hidden = params.recurrent_kernel.reshape(3 * width, width) @ hidden
-    gates = (slice(width), slice(width, 2 * width))  # one by one: loops over slices of both together are slower
-    r, z = (_sigmoid(from_input[gate] + from_hidden[gate] + bias[gate]) for gate in gates)
+    parts = (slice(width), slice(width, 2 * width))  # one by one: loops over slices of both together are slower
+    r, z = (_sigmoid(from_input[gate] + from_hidden[gate] + bias[gate]) for gate in parts)
     m = from_hidden[2 * width :] + params.recurrent_bias[:, None]
     n = jnp.tanh(from_input[2 * width :] + bias[2 * width :] + r * m)
     return n + z * (hidden - n), _Gates(features, r, z, m, n)

@@ -48,10 +48,9 @@ class Program:
 
     @property
     def rows(self) -> int:
-        """Rows of one update: slots x batch x agents."""
+        """Rows of one update: slots x batch x agents; with a slot to bootstrap from, whether there is one or not."""
         batch_size: int = self.experiment.training["batch_size"]
-        spec = self.environment.spec
-        return (self.plan.rollout_steps + spec.bootstraps) * batch_size * spec.n_agents
+        return (self.plan.rollout_steps + 1) * batch_size * self.environment.spec.n_agents
 
     def trainer(self, numbers: Numbers) -> Trainer:
         """The trainer with these numbers in place of the experiment's."""

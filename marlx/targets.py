@@ -2,9 +2,9 @@
 
 Every function takes `values` [T+1], the bootstrap value V_t of each slot (its definition belongs to the method), and
 returns the target y_t [T], 0 at slots that are not valid. Values [T], with no slot after the last step, say that
-every step terminates: nothing is bootstrapped from, and what computes the values is left out of a compiled program. A
-slot that is not valid ends a trajectory: the trace starts anew from its value, which is how a truncated episode
-bootstraps; a terminated step is not bootstrapped from.
+every step terminates: nothing is bootstrapped from, `terminated` is not looked at, and a compiled program computes
+only those values that something else reads. A slot that is not valid ends a trajectory: the trace starts anew from
+its value, which is how a truncated episode bootstraps; a terminated step is not bootstrapped from.
 Source of the recursion: Sutton and Barto 2018, eq. 12.18 (offline lambda-return with truncation).
 """
 
@@ -51,13 +51,6 @@ def td_lambda(
     return jnp.where(valid, targets, 0)
 
 
-def td_zero(
-    rewards: jax.Array, terminated: jax.Array, values: jax.Array, valid: jax.Array, gamma: jax.Array | float
-) -> jax.Array:
-    """One-step targets r_t + gamma (1 - d_t) V_{t+1}; shapes as in `td_lambda`."""
-    return td_lambda(rewards, terminated, values, valid, gamma, lambda_=0)
-
-
 def q_lambda(
     rewards: jax.Array,
     terminated: jax.Array,
@@ -70,7 +63,7 @@ def q_lambda(
     """Q(lambda) with the off-policy correction V_t - Q(s_t, a_t) added to each reward (Harutyunyan et al. 2016).
 
     Args:
-        values: float [T+1], greedy values V_t.
+        values: float [T+1] or [T], greedy values V_t.
         taken_values: float [T], Q(s_t, a_t) of the target network at the actions taken.
         The others as in `td_lambda`.
 
@@ -88,7 +81,7 @@ def sarsa_lambda(
     gamma: jax.Array | float,
     lambda_: jax.Array | float,
 ) -> jax.Array:
-    """SARSA(lambda): TD(lambda) whose bootstrap [T+1] is the target network's value at the actions replayed.
+    """SARSA(lambda): TD(lambda) whose bootstrap ([T+1] or [T]) is the target network's value at the actions replayed.
 
     From SMIX; "Beyond Monotonicity" has it in place of the maximum, which IGM would have to find.
     """

@@ -1,10 +1,10 @@
 """The values that flow between rooms, and the legend of axes.
 
     T  slots of a row (environment steps; the last slot of a stored row is the bootstrap slot, so rows hold T+1, but T
-       in one-step games, where every step terminates)
+       where an episode is one step that terminates)
     B  rows of a batch        E  environments of one seed       S  seeds (always the leading axis, added by vmap)
     N  agents                 A  actions of one agent           O  observation features, `state` axis: D
-    H  width of the agent's memory
+    H  width of the agent's memory, [H R] when acting: R = E N rows, agents fastest
 
 Trajectories are time-major, [T B ...]. A row is packed: when an episode ends, the next one begins in the next slot.
 A slot that only holds the last observation of a truncated episode is not `valid`: it is there to be bootstrapped from.

@@ -40,7 +40,7 @@ class Spec:
 
     @property
     def bootstraps(self) -> bool:
-        """Whether a slot can follow an episode's step; not in games of one step, which terminates."""
+        """Whether anything is ever bootstrapped from: not where an episode is one step that terminates."""
         return self.episode_limit > 1 or not self.limit_is_terminal
 
 

@@ -256,12 +256,12 @@ class MRVF:
         """
         played = self.play(params, batch.view, batch.actions)
         y = self._targets(target, played.final, batch)[..., 0]
-        state = batch.of_steps(batch.view.state)
+        state, stored, number = batch.of_steps((batch.view.state, batch.actions, played.number))
+        value = batch.of_steps(played.values[0])
         rounds = (played.utilities, played.greedy, played.at_greedy)
         utilities, greedy, at_greedy = jax.vmap(batch.of_steps)(rounds)
-        value, number, taken = batch.of_steps((played.values[0], played.number, batch.actions))
         recorded = self._recorded(key, epsilon, at_greedy.shape)
-        actions = jnp.where(recorded[..., None], taken, greedy)
+        actions = jnp.where(recorded[..., None], stored, greedy)
         learnt = jnp.where(recorded, jax.lax.stop_gradient(value), at_greedy)
         aims = gains(learnt, at_greedy) if self.composition.strict else learnt
         joint = self._mix(params, take(utilities, actions), state)

@@ -2,7 +2,7 @@
 
 When an episode ends by `terminated`, the next slot begins a new one. When it ends by `truncated`, the next slot holds
 its last observation, is marked not valid, and executes nothing; the slot after begins a new one. A row has one more
-slot than it has steps, to bootstrap from, unless the game has one step, which always terminates. So no compute is
+slot than it has steps, to bootstrap from, unless every step ends an episode by `terminated`. So no compute is
 spent on finished episodes and every last observation is kept.
 """
 
@@ -17,10 +17,10 @@ from marlx.types import Algorithm, Batch, View
 
 
 class Team(NamedTuple):
-    """The acting side of a seed between rollouts; leading axis [E]."""
+    """The acting side of a seed between rollouts; leading axis [E], but for the memory."""
 
     environment: Any
-    memory: Any  # of the algorithm
+    memory: Any  # the algorithm's own
     previous_actions: jax.Array  # int32 [E N]; A where there is none
     starts: jax.Array  # bool [E]
     returns: jax.Array  # float32 [E], of the running episodes

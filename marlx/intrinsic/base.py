@@ -26,7 +26,7 @@ class Steps(NamedTuple):
 
     state: jax.Array  # [.. D], s
     actions: jax.Array  # int32 [.. N], u
-    next_state: jax.Array  # [.. D], s' where `continues`; elsewhere of another episode
+    next_state: jax.Array  # [.. D], s' where `continues`; elsewhere anything
     valid: jax.Array  # bool [..]
     continues: jax.Array  # bool [..], valid and not terminated
 
@@ -68,6 +68,7 @@ class Intrinsic(abc.ABC):
 
         As "Beyond Monotonicity" has it: the bonus joins the team's reward before targets are computed.
         """
+        # Rolled round, since nothing looks at what follows a last step that has no slot after it: it terminates.
         seen, actions, after = batch.of_steps((batch.view.state, batch.actions, jnp.roll(batch.view.state, -1, axis=0)))
         steps = Steps(seen, actions, after, batch.valid, batch.valid & ~batch.terminated)
         state, rewards, metrics = self.fit(state, steps)

@@ -18,6 +18,8 @@ VARIANTS = ("ideal_cw_qmix", "mrvf_non_strict", "mrvf_single", "pow_qplex", "pow
 
 DIFFERENT = ("qmix", "cw_qmix", "nm_qmix", "qtran", "mrvf")  # one of each way to learn
 
+TARGETS_UNREAD = ("qmix", "nm_qmix", "qtran", "mrvf")  # where nothing bootstraps; CW-QMIX's weights read its target
+
 QUICK = ("iql", "vdn", "qmix")  # whose runs are compiled in no time
 
 
@@ -58,8 +60,11 @@ def test_where_every_step_terminates_the_slot_after_it_is_not_needed(method: str
     state, steps, update, _ = subject(method)
     steps = steps._replace(terminated=jnp.ones_like(steps.terminated))
     view, actions = steps.of_steps((steps.view, steps.actions))
-    without = update(state, steps._replace(view=view, actions=actions))
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), without, update(state, steps))
+    other = state._replace(target=jax.tree.map(lambda x: x + 7, state.target))
+    without, metrics = update(other if method in TARGETS_UNREAD else state, steps._replace(view=view, actions=actions))
+    with_it, expected = update(state, steps)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, (without.params, metrics), (with_it.params, expected))
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,17 @@ def test_loss_equals_loops(mixer: str, target: str) -> None:
     np.testing.assert_allclose(found, total / count, rtol=1e-5)
 
 
+@pytest.mark.parametrize("target", ["td_lambda", "q_lambda"])
+def test_where_every_step_terminates_the_slot_after_it_is_not_needed(target: str) -> None:
+    """Of any target; Q(lambda)'s correction of a step is of that step alone."""
+    method, steps = learner(training={"gamma": 0.9, "td_lambda": 0.7}, mixer="vdn", target=target), batch()
+    steps = steps._replace(terminated=jnp.ones((T, B), bool))
+    view, actions = steps.of_steps((steps.view, steps.actions))
+    live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
+    without, _ = loss(method, live, other, steps._replace(view=view, actions=actions))
+    np.testing.assert_allclose(without, loss(method, live, other, steps)[0], rtol=1e-6)
+
+
 def test_an_unavailable_action_is_never_bootstrapped_from() -> None:
     """The live argmax is unavailable; raising its target value without bound changes nothing."""
     method, steps = learner(training={"gamma": 0.9, "td_lambda": 0.0}, mixer="vdn"), batch()

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from marlx_envs.base import Environment, Params, Spec, Step
 
+import marlx
 from marlx import targets
 from marlx.agents import AgentOptions
 from marlx.algorithms import value_factorization
 from marlx.engine.rollout import Rollout, Rows, Team
+from marlx.program import Program
 from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Progress
 
@@ -193,3 +195,12 @@ def test_a_rollout_without_a_compiler_is_the_compiled_one() -> None:
     with jax.disable_jit():
         eager = play(jax.random.key(1))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), eager, compiled)
+
+
+@pytest.mark.parametrize(("terminal", "slots"), [("true", 1), ("false", 2)])
+def test_a_row_has_a_slot_after_its_step_where_that_is_bootstrapped_from(terminal: str, slots: int) -> None:
+    experiment = marlx.configure("vdn", "matrix_game", f"environment.limit_is_terminal={terminal}")
+    state = jax.eval_shape(Program(experiment).init, jax.random.key(0), experiment.numbers())
+    stored = state.replay
+    assert {leaf.shape[1] for leaf in jax.tree.leaves((stored.packed, stored.actions, stored.starts))} == {slots}
+    assert stored.rewards.shape[1] == 1

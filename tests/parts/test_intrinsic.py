@@ -48,6 +48,15 @@ def _at(env_steps: float) -> Progress:
     return Progress(jnp.float32(env_steps), jnp.float32(0), jnp.float32(0))
 
 
+@pytest.mark.parametrize("name", INTRINSICS)
+def test_where_every_step_terminates_the_slot_after_it_is_not_needed(name: str) -> None:
+    part, steps = _made(name), batch()._replace(terminated=jnp.ones((T, B), bool))
+    view, actions = steps.of_steps((steps.view, steps.actions))
+    state, rewarded, metrics = part.reward(part.init(jax.random.key(0)), steps, _at(0))
+    ours = part.reward(part.init(jax.random.key(0)), steps._replace(view=view, actions=actions), _at(0))
+    jax.tree.map(np.testing.assert_array_equal, (ours[0], ours[1].rewards, ours[2]), (state, rewarded.rewards, metrics))
+
+
 # RND
 
 

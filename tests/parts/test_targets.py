@@ -66,10 +66,10 @@ def test_td_lambda_is_a_mixture_of_n_step_returns(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lambda_zero_is_td_zero(seed: int) -> None:
+def test_lambda_zero_is_one_step(seed: int) -> None:
     rewards, terminated, values, valid = _random_trajectory(seed)
     expected = np.where(valid, rewards + 0.9 * (1 - np.asarray(terminated, float)) * values[1:], 0)
-    np.testing.assert_allclose(targets.td_zero(rewards, terminated, values, valid, 0.9), expected, rtol=1e-6)
+    np.testing.assert_allclose(targets.td_lambda(rewards, terminated, values, valid, 0.9, 0.0), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
