@@ -199,7 +199,7 @@ class Agent:
         slots, batch = view.starts.shape
         rows = batch * self.n_agents
         inputs = self.inputs(view).reshape(slots, rows, self.input_size)
-        # 1 - starts for every row, as an exact product over [goes on, starts]. XLA keeps products in memory; repetitions
+        # 1 - starts for every row, as an exact product over [goes on, starts]. XLA stores products; repetitions
         # (and products over one term) it computes inside the cell's loops, which are then not vectorised on CPU.
         either = jnp.stack([1.0 - view.starts, view.starts], axis=-1).reshape(-1, 2)
         keeps = either @ jnp.eye(2, 1).repeat(self.n_agents, axis=1)
