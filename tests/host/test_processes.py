@@ -33,9 +33,9 @@ def test_a_signal_is_passed_on_and_nothing_more_begins(
     """The first process ends well when asked, as one that had just come to its end; the others never begin."""
     monkeypatch.setattr(processes, "MARLX", ("-c",))
     sent = signal.SIGTERM if number == signal.SIGHUP else number
-    waits = (
-        f"import os, signal; signal.signal({int(sent)}, lambda *_: None);"
-        f" open({str(tmp_path / 'ready')!r}, 'w').close(); signal.pause()"
+    waits = (  # not for the next signal, which may come before it waits
+        f"import signal, time; asked = []; signal.signal({int(sent)}, lambda *_: asked.append(1))\n"
+        f"open({str(tmp_path / 'ready')!r}, 'w').close()\nwhile not asked: time.sleep(0.01)"
     )
     before = signal.getsignal(number)
 
