@@ -256,8 +256,8 @@ class MRVF:
         """
         played = self.play(params, batch.view, batch.actions)
         y = self._targets(target, played.final, batch)[..., 0]
-        state, stored, number = batch.of_steps((batch.view.state, batch.actions, played.number))
-        value = batch.of_steps(played.values[0])
+        every = (batch.view.state, batch.actions, played.number, played.values[0])
+        state, stored, number, value = batch.of_steps(every)
         rounds = (played.utilities, played.greedy, played.at_greedy)
         utilities, greedy, at_greedy = jax.vmap(batch.of_steps)(rounds)
         recorded = self._recorded(key, epsilon, at_greedy.shape)
