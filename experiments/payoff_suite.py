@@ -68,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     payoffs = {**{name: named(name) for name in options.payoffs}, **dict(drawn(options.random))}
     backend.prepare(len(payoffs) * options.seeds)
-    rows = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / options.name
+    rows: list[tuple[str, str, float, float]] = []
     for method in options.methods:
         started = time.perf_counter()
         for shape in sorted({tensor.shape for tensor in payoffs.values()}):
@@ -80,12 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows.append((method, name, share, normalised))
         share = np.mean([row[2] for row in rows if row[0] == method])
         print(f"{method}: best in {share:.0%}, {time.perf_counter() - started:.0f} s", flush=True)
-    frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / options.name
-    frame.to_parquet(path.with_suffix(".parquet"), index=False)
-    shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
-    record.write(path.with_suffix(".json"), shares=shares)
+        frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
+        frame.to_parquet(path.with_suffix(".parquet"), index=False)  # method by method: all of them take hours
+        shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
+        record.write(path.with_suffix(".json"), shares=shares)
     show(frame, path.with_suffix(".png"), options.seeds)
 
 
