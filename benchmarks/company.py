@@ -10,6 +10,7 @@ from marlx.engine.widths import rate
 from marlx.program import Program
 
 GAME = ("matrix_game", "training.total_steps=1_000_000")
+SEQUENTIAL = ("two_step_game", "k_step_game", "repeated_game", "two_state_game")
 LARGE = [
     ("qmix", "risk_reward"),
     ("mrvf", "risk_reward"),
@@ -21,10 +22,11 @@ LARGE = [
 
 
 def run(*, quick: bool) -> list[Table]:
-    """Every method on the 3x3 game, and some on the larger environments."""
+    """Every method on the 3x3 game, QMIX on the sequential games, and some methods on the larger environments."""
     if quick:
         return [_table([("iql", *GAME)], (4,), 0.1)]
-    games = _table([(name, *GAME) for name in ALGORITHMS], (4, 64, 1024), 0.5)
+    small = [(name, *GAME) for name in ALGORITHMS] + [("qmix", name) for name in SEQUENTIAL]
+    games = _table(small, (4, 64, 1024), 0.5)
     return [games, _table(LARGE, (4, 64), 2.0)]
 
 
