@@ -1,6 +1,5 @@
 """Masses of seeds through the command line: time, peak memory, a grid against plain seeds, what the host loop costs."""
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,13 @@ training.total_steps = 20_000
 [axes]
 training.learning_rate = {{ from = 1e-4, to = 3e-3, count = {count}, scale = "log" }}
 training.epsilon_steps = {{ from = 1_000, to = 20_000, count = {count} }}
+"""
+
+# A small process between, since a child is born with its parent's size on its account.
+_PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
@@ -58,9 +64,10 @@ def run(*, quick: bool) -> list[Table]:
 def _row(label: str, seeds: int, words: list[str], out: Path) -> tuple[str | float | int, ...]:
     """One command: its wall time, what its run.toml says, and the most memory it held."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "marlx", *words, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-c", _PEAK, sys.executable, "-m", "marlx", *words, "--quiet"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     wall = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest child so far
+    peak = int(printed) / 1024
     record = tomllib.loads((out / "run.toml").read_text())
     train, device, saving = (record[f"{name}_seconds"] for name in ("train", "device", "checkpoint"))
     loop, saved = 100 * (train - device - saving) / train, 100 * saving / train
