@@ -243,7 +243,7 @@ class ValueFactorization:
             **fitted,
         }
         if self.training.record_weights:
-            metrics |= recorded(weights[..., 0], actions, batch.valid, self.agent.n_actions, self.axis)
+            metrics |= recorded(weights[..., 0], actions, batch.rewards, batch.valid, self.agent.n_actions, self.axis)
         return loss, (metrics, learnt, jax.lax.stop_gradient(context))
 
     def joint_values(self, state: LearnerState, view: View, actions: jax.Array) -> dict[str, jax.Array]:

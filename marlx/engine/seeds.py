@@ -252,8 +252,8 @@ class Fleet:
         return time.perf_counter() - started
 
     def init(self) -> Any:
-        """States of all seeds before iteration 0; leading axis is the padded seed axis."""
-        return self._init(self.keys, self.numbers)
+        """States of all seeds before iteration 0, when they are there; leading axis is the padded seed axis."""
+        return jax.block_until_ready(self._init(self.keys, self.numbers))
 
     def train(self, first: int, count: int, state: Any) -> Any:
         """`count` iterations from number `first`; returns when they are done. The given state is consumed."""

@@ -174,7 +174,7 @@ class Job:
         self.firsts, self.steps_before, self.busy = notes["firsts"], notes["steps_before"], notes.get("busy", 0.0)
 
     def _end(self) -> dict[str, Any]:
-        """The files of the end, and the record. Every part of them stays until all are there."""
+        """The files of the end, and the record. What they are made of stays, or can be made again, until all exist."""
         recorder = Recorder(self.path)
         if not self.began:  # the process that trained was stopped in here
             self.began = time.monotonic()
@@ -265,7 +265,9 @@ class Job:
         if saved:
             start = self.keeper.restored(self.fleet, saved, self.busy)
         else:
-            start = Position(0, 0, self.fleet.init(), busy=self.busy)
+            started = time.perf_counter()
+            state = self.fleet.init()
+            start = Position(0, 0, state, busy=self.busy + time.perf_counter() - started)
         position = start  # it may be the end already
         self.env_steps = self._count(position)
         try:

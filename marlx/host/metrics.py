@@ -56,6 +56,8 @@ class Recorder:
     """
 
     def __init__(self, directory: Path) -> None:
+        import pandas  # noqa: F401  # takes half a second, and pyarrow's first table asks for it: not while seeds wait
+
         self._directory, self._parts = directory, directory / PARTS
         with disk("make the directory", self._parts):
             self._parts.mkdir(exist_ok=True)

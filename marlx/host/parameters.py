@@ -60,13 +60,18 @@ def keep(directory: Path, firsts: Sequence[int]) -> None:
 
 
 def merge(directory: Path) -> None:
-    """Puts the parameters of all chunks into one file, in the order of lanes; `tidy` removes the parts.
+    """Puts the parameters of all chunks into one file, in the order of lanes; `tidy` removes what parts are left.
 
     Raises:
         DiskError: the disk refuses.
         UsageError: one is damaged.
     """
-    if parts := _parts(directory):
+    parts = _parts(directory)
+    if len(parts) == 1:
+        _read(parts[0])
+        with disk("move", parts[0]):
+            os.replace(parts[0], directory / PARAMETERS)
+    elif parts:
         arrays = _joined(parts)
         write_whole(directory / PARAMETERS, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
