@@ -65,7 +65,7 @@ def _row(label: str, seeds: int, words: list[str], out: Path) -> tuple[str | flo
     """One command: its wall time, what its run.toml says, and the most memory it held."""
     started = time.perf_counter()
     command = [sys.executable, "-c", _PEAK, sys.executable, "-m", "marlx", *words, "--quiet"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     wall = time.perf_counter() - started
     peak = int(printed) / 1024
     record = tomllib.loads((out / "run.toml").read_text())

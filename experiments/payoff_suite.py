@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     backend.prepare(len(payoffs) * options.seeds)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / options.name
+    partial = path.with_suffix(".partial.parquet")
     rows: list[tuple[str, str, float, float]] = []
     for method in options.methods:
         started = time.perf_counter()
@@ -83,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         share = np.mean([row[2] for row in rows if row[0] == method])
         print(f"{method}: best in {share:.0%}, {time.perf_counter() - started:.0f} s", flush=True)
         frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
-        frame.to_parquet(path.with_suffix(".parquet"), index=False)  # method by method: all of them take hours
-        shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
-        record.write(path.with_suffix(".json"), shares=shares)
+        frame.to_parquet(partial, index=False)  # all of them take hours
+    partial.replace(path.with_suffix(".parquet"))
+    shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
+    record.write(path.with_suffix(".json"), shares=shares)
     show(frame, path.with_suffix(".png"), options.seeds)
 
 

@@ -40,7 +40,9 @@ class Training:
     )
     target_update_unit: str = choice("episodes", "what target_update_interval counts", ("episodes", "updates"))
     record_weights: bool = flag(
-        False, "metrics of how errors are weighted: shares of weights, and weights of joint actions where there are few"
+        False,
+        "metrics of how errors are weighted: shares of weights, and weights by the sign of the reward and, where these "
+        "are few, of joint actions",
     )
 
 

@@ -252,7 +252,7 @@ class Fleet:
         return time.perf_counter() - started
 
     def init(self) -> Any:
-        """States of all seeds before iteration 0, when they are there; leading axis is the padded seed axis."""
+        """States of all seeds before iteration 0, leading axis the padded seed axis; returns when they are there."""
         return jax.block_until_ready(self._init(self.keys, self.numbers))
 
     def train(self, first: int, count: int, state: Any) -> Any:

@@ -174,7 +174,11 @@ class Job:
         self.firsts, self.steps_before, self.busy = notes["firsts"], notes["steps_before"], notes.get("busy", 0.0)
 
     def _end(self) -> dict[str, Any]:
-        """The files of the end, and the record. What they are made of stays, or can be made again, until all exist."""
+        """The files of the end, and the record.
+
+        Until all exist, what they are made of stays, or can be made again from the last checkpoint. Once there are
+        metrics the parameters are whole, and of their parts some may be gone.
+        """
         recorder = Recorder(self.path)
         if not self.began:  # the process that trained was stopped in here
             self.began = time.monotonic()
@@ -182,7 +186,8 @@ class Job:
                 self._recall(saved.notes)
                 break
             self.seconds_before = self.ledger.record["train_seconds"]
-        parameters.merge(self.path)
+        if not (self.path / directory.METRICS).exists():
+            parameters.merge(self.path)
         last = metrics.last(self.path)
         self.env_steps = int(np.sum(last["env_steps"], dtype=np.int64))
         recorder.merge()

@@ -56,7 +56,7 @@ class Recorder:
     """
 
     def __init__(self, directory: Path) -> None:
-        import pandas  # noqa: F401  # takes half a second, and pyarrow's first table asks for it: not while seeds wait
+        import pandas  # noqa: F401  # pyarrow's first table imports it, for half a second: here, before seeds wait
 
         self._directory, self._parts = directory, directory / PARTS
         with disk("make the directory", self._parts):

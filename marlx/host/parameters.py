@@ -44,7 +44,7 @@ def save_part(
 
 
 def keep(directory: Path, firsts: Sequence[int]) -> None:
-    """Removes the parts of all chunks but those that begin with the lanes `firsts`.
+    """Removes the parts of all chunks but those that begin with the lanes `firsts`, and what was made of all of them.
 
     Raises:
         DiskError: a file cannot be removed.
@@ -53,7 +53,7 @@ def keep(directory: Path, firsts: Sequence[int]) -> None:
     wanted = [_part(directory, first) for first in firsts]
     for path in wanted:
         _read(path)
-    for path in (directory / PARAMETER_PARTS).glob("*"):
+    for path in (*(directory / PARAMETER_PARTS).glob("*"), *directory.glob(PARAMETERS)):
         if path not in wanted:
             with disk("remove", path):
                 path.unlink()
@@ -68,7 +68,7 @@ def merge(directory: Path) -> None:
     """
     parts = _parts(directory)
     if len(parts) == 1:
-        _read(parts[0])
+        _read(parts[0])  # it is the whole file already, if it is not damaged
         with disk("move", parts[0]):
             os.replace(parts[0], directory / PARAMETERS)
     elif parts:
@@ -92,11 +92,18 @@ def load(directory: Path, shapes: Params, lanes: int, best: bool = False) -> Par
     Raises:
         UsageError: there are none, they are damaged, or they belong to another composition.
     """
-    parts = [directory / PARAMETERS] if (directory / PARAMETERS).is_file() else _parts(directory)
+    whole = [directory / PARAMETERS]
+    parts = whole if whole[0].is_file() else _parts(directory)
     if not parts:
         raise UsageError(f"{directory} holds no parameters: the run has not ended")
     most = 2 * lanes * sum(_SPARE + x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)) + lanes * 8
-    arrays = _joined(parts, most + _SPARE)
+    try:
+        arrays = _joined(parts, most + _SPARE)
+    except UsageError:
+        if parts == whole or not whole[0].is_file():
+            raise
+        parts = whole  # the run has just come to its end
+        arrays = _joined(parts, most + _SPARE)
     scores, unfinished = arrays.get(SCORE, np.zeros(0)), parts[0].name != PARAMETERS
     if best and not np.isfinite(scores).any():
         raise UsageError(f"{directory} holds no best parameters: no evaluation compared them while it trained")

@@ -27,7 +27,7 @@ def recorded(
     reward_share/positive.
 
     Args:
-        weights [..] >= 0, actions int32 [.. N], rewards [..], valid bool [..].
+        weights [..] >= 0, actions int32 [.. N], rewards [..] that are learnt from, valid bool [..].
         axis: mesh axis of the devices that share the batch.
 
     Returns:

@@ -262,6 +262,19 @@ def test_parameters_with_a_flipped_bit_are_the_same_or_refused(tmp_path: Path) -
     assert 100 < refused < 300
 
 
+def test_a_damaged_part_is_not_taken_for_the_parameters(tmp_path: Path) -> None:
+    parameters.save_part(tmp_path, 0, TREE)
+    (part,) = (tmp_path / directory.PARAMETER_PARTS).iterdir()
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-30])
+    with pytest.raises(UsageError, match="is damaged"):
+        parameters.merge(tmp_path)
+    assert part.exists() and not (tmp_path / directory.PARAMETERS).exists()
+    part.write_bytes(whole)
+    parameters.merge(tmp_path)
+    assert not part.exists() and (tmp_path / directory.PARAMETERS).read_bytes() == whole
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00\x10\x00", b"x" * 1000])
 def test_what_is_no_archive_is_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / directory.PARAMETERS).write_bytes(content)

@@ -80,6 +80,8 @@ def test_a_grid_of_mistakes(tmp_path: Path, grid: Any) -> None:
         "between chunks",
         pytest.param("parameters.merge", marks=pytest.mark.slow),
         "Recorder.merge",
+        "one part, Recorder.merge",
+        "parameters.tidy",
         pytest.param("Ledger.conclude", marks=pytest.mark.slow),
     ],
 )
@@ -87,7 +89,11 @@ def test_killed_where_everything_is_trained(tmp_path: Path, monkeypatch: pytest.
     """After the last checkpoint of a chunk, and at each file of the end."""
     first_chunk = iter([False, True])
 
+    chunk = None if place.startswith("one part") else 2
+
     def killed(*arguments: Any) -> None:
+        if place == "parameters.tidy":  # in the middle of it
+            next((tmp_path / "run" / job.parameters.PARAMETER_PARTS).iterdir()).unlink()
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
@@ -95,11 +101,11 @@ def test_killed_where_everything_is_trained(tmp_path: Path, monkeypatch: pytest.
             save = job.Job._train_chunk
             patch.setattr(job.Job, "_train_chunk", lambda *a: killed() if next(first_chunk) else save(*a))
         else:
-            owner, name = place.split(".")
+            owner, name = place.split(", ")[-1].split(".")
             home = {"parameters": job.parameters, "Recorder": job.Recorder, "Ledger": job.Ledger}[owner]
             patch.setattr(home, name, killed)
-        run(tmp_path / "run", chunk=2, width=1)
-    again = run(tmp_path / "run", chunk=2, width=1, resume=True)
+        run(tmp_path / "run", chunk=chunk, width=1)
+    again = run(tmp_path / "run", chunk=chunk, width=1, resume=True)
     whole = run(tmp_path / "whole", width=1)
     assert again.finished and again.record["env_steps"] == whole.record["env_steps"] == 960
     assert {p.name for p in (tmp_path / "run").iterdir()} == {p.name for p in (tmp_path / "whole").iterdir()}

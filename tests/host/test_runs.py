@@ -47,6 +47,7 @@ def test_a_run_holds_what_it_should(finished: Path) -> None:
     assert {"loss", "training_return", "updates", "epsilon", "evaluation_length"} <= set(table.columns)
     assert not table.isna().any(axis=None)
     assert {"versions", "hardware", "layout", "compile_seconds", "date", "base_seed"} <= set(run.record)
+    assert 0 < run.record["device_seconds"] <= run.record["train_seconds"]
     assert run.record["env_steps"] == 640
     assert "finished, 640 environment steps" in (finished / "events.log").read_text()
 

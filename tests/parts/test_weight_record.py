@@ -27,6 +27,7 @@ def test_by_hand() -> None:
 
 def test_where_joint_actions_are_many_shares_are_all() -> None:
     found = recorded(WEIGHTS, ACTIONS, REWARDS, VALID, 11)
+    assert len(found) == 20 + 2 * len(SIGNS)
     assert {name.partition("/")[0] for name in found} == {"weight_share", "reward_share", "reward_mass"}
 
 
@@ -48,6 +49,7 @@ def test_a_run_that_records() -> None:
     np.testing.assert_allclose(parts("weight_share").sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(parts("data_share").sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(parts("weight_mass").sum(-1), found["weight"], rtol=1e-5)
+    np.testing.assert_allclose(parts("reward_share").sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(parts("reward_mass").sum(-1), found["weight"], rtol=1e-5)
     assert parts("data_share").shape == parts("table_critic").shape == (2, 2, 9)
     greedy, table = parts("greedy"), parts("table_joint")
