@@ -28,7 +28,11 @@ def test_one_that_dies_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 143), (signal.SIGUSR1, 75)])
 def test_a_signal_is_passed_on_and_nothing_more_begins(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals, code: int
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
 ) -> None:
     """The first process ends well when asked, as one that had just come to its end; the others never begin."""
     monkeypatch.setattr(processes, "MARLX", ("-c",))
@@ -37,7 +41,8 @@ def test_a_signal_is_passed_on_and_nothing_more_begins(
         f"import signal, time; asked = []; signal.signal({int(sent)}, lambda *_: asked.append(1))\n"
         f"open({str(tmp_path / 'ready')!r}, 'w').close()\nwhile not asked: time.sleep(0.01)"
     )
-    before = signal.getsignal(number)
+    own, before = signal.signal(number, signal.SIG_DFL), signal.SIG_DFL  # under nohup it would be ignored
+    request.addfinalizer(lambda: signal.signal(number, own))
 
     def ask() -> None:
         while not (tmp_path / "ready").exists():
