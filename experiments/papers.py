@@ -1,0 +1,75 @@
+"""Results of the papers: `python -m experiments.papers pow_payoff remix_smac --variant small`.
+
+Each is a file of `experiments/sweeps/`. `marlx sweep` trains it, and goes on where it was stopped, and `marlx plot` draws
+it; then its picture, every evaluation of every seed as parquet, and its last evaluations in a JSON with
+command, versions, hardware and date lie in `experiments/results/`, under the name of the file and its variant.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments import record
+
+SWEEPS = Path(__file__).parent / "sweeps"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.papers", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="of files in experiments/sweeps, without .toml")
+    parser.add_argument("--variant", metavar="NAME", help="of each of the files")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs lie")
+    parser.add_argument("--out", type=Path, default=record.RESULTS)
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        result(SWEEPS / f"{name}.toml", options.variant, options.runs, options.out)
+
+
+def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
+    """Trains, draws and records one result; ends the program with the sweep's exit code if that is not 0."""
+    from marlx.host import cli
+
+    name = "-".join(word for word in (file.stem, variant) if word)
+    words = [str(file), "--out", str(runs / name), *(("--variant", variant) if variant else ())]
+    code = cli.main(["sweep", *words, "--quiet"])
+    if code:
+        sys.exit(code)
+
+    import pandas as pd
+
+    from marlx.host.drawing import draw_sweep
+    from marlx.host.shares import load_run
+    from marlx.host.sweep import RESULTS, read_sweep
+
+    sweep = read_sweep(file, variant)
+    table = pd.read_parquet(runs / name / RESULTS)
+    metric = "evaluation_win_rate" if "evaluation_win_rate" in table else "evaluation_return"
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(out / f"{name}.parquet", index=False)
+    draw_sweep(runs / name, str(out / f"{name}.png"), metric)
+
+    coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
+    shown = Table(
+        *(column.rpartition(".")[2] for column in coordinates), metric, "each seed", title=sweep.plan["title"]
+    )
+    last = table[table["env_steps"] == table["env_steps"].max()]
+    found = []
+    for place, group in last.groupby(coordinates or ["algorithm"], sort=False):
+        values = [round(float(value), 4) for value in group[metric]]
+        found.append({**dict(zip(coordinates, map(str, place), strict=False)), metric: values})
+        shown.add_row(
+            *map(str, place[: len(coordinates)]), f"{group[metric].mean():.3g}", " ".join(map("{:.3g}".format, values))
+        )
+    records = {cell.name: load_run(runs / name / cell.name).record for cell in sweep.cells}
+    minutes = sum(run["train_seconds"] for run in records.values()) / 60
+    record.write(out / f"{name}.json", title=sweep.plan["title"], last=found, minutes=round(minutes, 1), runs=records)
+    Console().print(shown, f"{minutes:.1f} minutes; picture and metrics: {out / name}.png, .parquet")
+
+
+if __name__ == "__main__":
+    main()
