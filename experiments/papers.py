@@ -1,17 +1,14 @@
 """Results of the papers: `python -m experiments.papers pow_payoff remix_smac --variant small`.
 
-Each is a file of `experiments/sweeps/`. `marlx sweep` trains it, and goes on where it was stopped, and `marlx plot` draws
-it; then its picture, every evaluation of every seed as parquet, and its last evaluations in a JSON with
-command, versions, hardware and date lie in `experiments/results/`, under the name of the file and its variant.
+Each is a file of `experiments/sweeps/`. `marlx sweep` trains it, and goes on where it was stopped, and `marlx plot`
+draws it; then its picture, every evaluation of every seed as parquet, and its last evaluations in a JSON with command,
+versions, hardware and date lie in `experiments/results/`, under the name of the file and its variant.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from experiments import record
 
@@ -54,21 +51,14 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     draw_sweep(runs / name, str(out / f"{name}.png"), metric)
 
     coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
-    shown = Table(
-        *(column.rpartition(".")[2] for column in coordinates), metric, "each seed", title=sweep.plan["title"]
-    )
-    last = table[table["env_steps"] == table["env_steps"].max()]
     found = []
-    for place, group in last.groupby(coordinates or ["algorithm"], sort=False):
-        values = [round(float(value), 4) for value in group[metric]]
-        found.append({**dict(zip(coordinates, map(str, place), strict=False)), metric: values})
-        shown.add_row(
-            *map(str, place[: len(coordinates)]), f"{group[metric].mean():.3g}", " ".join(map("{:.3g}".format, values))
-        )
+    for place, group in table.groupby(coordinates or ["algorithm"], sort=False):
+        last = group[group["env_steps"] == group["env_steps"].max()]  # methods end a few steps apart
+        found.append({**dict(zip(coordinates, map(str, place), strict=False)), metric: last[metric].round(4).tolist()})
     records = {cell.name: load_run(runs / name / cell.name).record for cell in sweep.cells}
-    minutes = sum(run["train_seconds"] for run in records.values()) / 60
-    record.write(out / f"{name}.json", title=sweep.plan["title"], last=found, minutes=round(minutes, 1), runs=records)
-    Console().print(shown, f"{minutes:.1f} minutes; picture and metrics: {out / name}.png, .parquet")
+    minutes = round(sum(run["train_seconds"] for run in records.values()) / 60, 1)
+    record.write(out / f"{name}.json", title=sweep.plan["title"], last=found, minutes=minutes, runs=records)
+    print(f"{minutes} minutes of training; picture, metrics and record: {out / name}.png, .parquet, .json")
 
 
 if __name__ == "__main__":

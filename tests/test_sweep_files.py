@@ -1,11 +1,14 @@
 """The sweeps of the papers' results are sweeps: every file, and every variant of it, names what there is."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from experiments import papers
 from marlx.host.sweep import read_sweep
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -91,3 +94,32 @@ def test_the_list_of_results_has_every_file() -> None:
     listed = (FOLDER / "README.md").read_text()
     assert len(FILES) >= 20 and [file.name for file in FILES if f"`{file.name}`" not in listed] == []
     assert set(re.findall(r"`(\w+\.toml)`", listed)) <= {file.name for file in FILES}
+
+
+def test_a_result_is_trained_drawn_and_recorded_by_one_command(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(
+        """title = "tiny"
+algorithm = "vdn"
+environment = "matrix_game"
+seeds = 2
+
+[set]
+training.total_steps = 3_200
+evaluation.interval = 1_600
+
+[axes]
+environment.payoff = ["climb", "penalty_100"]
+
+[variants.small]
+set.training.total_steps = 1_600
+"""
+    )
+    papers.result(file, "small", tmp_path / "runs", tmp_path / "results")
+    found = json.loads((tmp_path / "results" / "tiny-small.json").read_text())
+    assert [place["environment.payoff"] for place in found["last"]] == ["climb", "penalty_100"]
+    assert all(len(place["evaluation_return"]) == 2 for place in found["last"])
+    assert len(found["runs"]) == 2 and found["title"] == "tiny" and found["versions"]["jax"]
+    table = pd.read_parquet(tmp_path / "results" / "tiny-small.parquet")
+    assert len(table) == 4 and set(table["env_steps"]) == {1_600}
+    assert (tmp_path / "results" / "tiny-small.png").stat().st_size > 10_000
