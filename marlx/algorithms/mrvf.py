@@ -33,12 +33,14 @@ from marlx.rounds import Rounds
 from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
 
+# Predator-prey: with one update for 8 episodes Q_jt learns too late what a joint catch pays (experiments/README.md).
 Method(
     name="mrvf",
     summary="rounds of QMIX; each learns what joint actions gain over the greedy one of the round before",
     source="MRVF",
     rule="mrvf",
     defaults={"training.td_lambda": 0.0},
+    environments={"predator_prey": {"training.updates_per_iteration": 2}},
 )
 Method(
     name="mrvf_single",
@@ -47,6 +49,7 @@ Method(
     rule="mrvf",
     composition={"rounds": 1},
     defaults={"training.td_lambda": 0.0},
+    environments={"predator_prey": {"training.updates_per_iteration": 2}},
 )
 Method(
     name="mrvf_non_strict",
@@ -55,6 +58,7 @@ Method(
     rule="mrvf",
     composition={"strict": False},
     defaults={"training.td_lambda": 0.0},
+    environments={"predator_prey": {"training.updates_per_iteration": 2}},
 )
 
 

@@ -288,6 +288,8 @@ def test_methods_and_their_profile() -> None:
     assert full.algorithm["exploration"] == "centralised" and full.training["td_lambda"] == 0
     assert dict(single.algorithm) == {**full.algorithm, "rounds": 1}
     assert dict(loose.algorithm) == {**full.algorithm, "strict": False}
+    house = [marlx.configure(f"mrvf{x}", "predator_prey").training for x in ("", "_single", "_non_strict")]
+    assert [numbers["updates_per_iteration"] for numbers in house] == [2, 2, 2]
     paper = marlx.configure("mrvf", "predator_prey", "algorithm.profile=mrvf").training
     assert (paper["optimiser"], paper["batch_size"], paper["epsilon_steps"]) == ("rmsprop", 32, 50_000)
 
