@@ -1,8 +1,9 @@
 """Results of the papers: `python -m experiments.papers pow_payoff remix_smac --variant small`.
 
 Each is a file of `experiments/sweeps/`. `marlx sweep` trains it, and goes on where it was stopped, and `marlx plot`
-draws it; then its picture, every evaluation of every seed as parquet, and its last evaluations in a JSON with command,
-versions, hardware and date lie in `experiments/results/`, under the name of the file and its variant.
+draws it, its weights too where they were recorded. The pictures, every evaluation of every seed as parquet, and the last
+evaluations in a JSON with command, versions, hardware and date lie in `experiments/results/`, under the name of the
+file and its variant.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     import pandas as pd
 
     from marlx.host.drawing import draw_sweep
+    from marlx.host.joint_drawing import draw_kind
     from marlx.host.shares import load_run
     from marlx.host.sweep import RESULTS, read_sweep
 
@@ -49,6 +51,9 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     table.to_parquet(out / f"{name}.parquet", index=False)
     draw_sweep(runs / name, str(out / f"{name}.png"), metric)
+    if all(cell.experiment.training["record_weights"] for cell in sweep.cells):
+        cells = [str(runs / name / cell.name) for cell in sweep.cells]
+        draw_kind(cells, str(out / f"{name}_weights.png"), "weights", None)
 
     coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
     found = []
