@@ -1,9 +1,9 @@
 """Results of the papers: `python -m experiments.papers pow_payoff remix_smac --variant small`.
 
 Each is a file of `experiments/sweeps/`. `marlx sweep` trains it, and goes on where it was stopped, and `marlx plot`
-draws it, its weights too where they were recorded. The pictures, every evaluation of every seed as parquet, and the last
-evaluations in a JSON with command, versions, hardware and date lie in `experiments/results/`, under the name of the
-file and its variant.
+draws it, its weights too where they were recorded. The pictures, every evaluation of every seed as parquet, and the
+last evaluations in a JSON with command, versions, hardware and date lie in `experiments/results/`, under the name of
+the file and its variant.
 """
 
 import argparse
