@@ -119,12 +119,11 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
     table = Table(*columns, title=f"payoff {payoff}, {words}", title_justify="left")
     for name, outcome in outcomes.items():
         most = list(outcome.greedy.items())[:3]
-        place = tuple(ord(letter) - ord("A") for letter in most[0][0])
         table.add_row(
             name,
             f"{outcome.share:.0%}",
             ", ".join(f"{joint} {share:.0%}" for joint, share in most),
-            f"{outcome.table[place]:.2f}",
+            f"{outcome.table[_place(most[0][0])]:.2f}",
             f"{outcome.igm_gap:.2f} ({outcome.igm_broken:.0%})" if outcome.igm_broken else "0",
             f"{outcome.seconds:.0f}",
         )
@@ -136,8 +135,14 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
         picture.parent.mkdir(parents=True, exist_ok=True)
         tables = {name: outcome.table for name, outcome in outcomes.items()}
         shares = {name: outcome.share for name, outcome in outcomes.items()}
-        payoff_tables(tables, truth, shares).savefig(picture, dpi=200)
+        greedy = {name: _place(next(iter(outcome.greedy))) for name, outcome in outcomes.items()}
+        payoff_tables(tables, truth, shares, greedy=greedy, what="mean Q_tot over seeds").savefig(picture, dpi=200)
         Console().print(f"picture: {picture}")
+
+
+def _place(joint: str) -> tuple[int, ...]:
+    """The place of a joint action such as AB in a table."""
+    return tuple(ord(letter) - ord("A") for letter in joint)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

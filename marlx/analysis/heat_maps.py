@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from marlx.analysis.plots import draw_table
+from marlx.analysis.plots import caption, draw_table
 from marlx.analysis.style import INK, PALE
 
 COLOURS = "cividis"  # as even to colour-blind readers, and lighter means more in print too
@@ -74,11 +74,12 @@ def weight_maps(runs: Sequence[Weights]) -> Figure:
     return figure
 
 
-def table_stages(stages: Sequence[Stage], payoff: npt.ArrayLike) -> Figure:
+def table_stages(stages: Sequence[Stage], payoff: npt.ArrayLike, what: str = "") -> Figure:
     """The payoff, and a column for each stage with a row for each table; the greedy joint action is framed.
 
     Args:
         payoff: the true payoff [A A].
+        what: what the numbers are, such as "means over 8 seeds".
     """
     truth = np.asarray(payoff, float)
     limit = float(np.abs(truth).max()) or 1.0
@@ -99,8 +100,8 @@ def table_stages(stages: Sequence[Stage], payoff: npt.ArrayLike) -> Figure:
         grid[row, 1].set_ylabel(kind, fontsize=11, color=INK, rotation=0, labelpad=14, va="center")
         if row > 0:
             grid[row, 0].set_visible(False)
-    words = "rows: agent 1    columns: agent 2    frame: greedy joint action    *: best payoff"
-    figure.supxlabel(words, fontsize=8, color=PALE)
+    signs = ("frame: greedy joint action of most seeds", "*: best payoff")
+    caption(figure, what, "rows: agent 1, columns: agent 2", *signs)
     return figure
 
 

@@ -46,13 +46,10 @@ def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best:
     for index, curve in enumerate(curves):
         _draw_curve(axes, curve, index, 1.8)
     if best is not None:
-        axes.axhline(best, color=PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
-        axes.annotate(
-            "best", (0, best), (4, -3), xycoords=("axes fraction", "data"), textcoords="offset points",
-            va="top", fontsize=8, color=PALE,
-        )  # fmt: skip
+        _draw_best(axes, best, "best")
     axes.set_xlim(left=0)
     axes.margins(y=0.06)
+    _show_all_of_a_share(axes, metric)
     axes.set_xlabel("environment steps of one seed", fontsize=9)
     axes.set_ylabel(words(metric), fontsize=9)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -80,13 +77,14 @@ def curve_panels(panels: Mapping[str, Sequence[Curve]], metric: str, best: float
     labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
     lines: dict[str, Any] = {}
     every = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
-    for axes, (title, curves) in zip(every, panels.items(), strict=False):
+    for number, (axes, (title, curves)) in enumerate(zip(every, panels.items(), strict=False)):
         for curve in curves:
             lines[curve.label] = _draw_curve(axes, curve, labels.index(curve.label), 1.6)
             if curve.note:
                 title += f"\n{curve.label}: {curve.note}"
         if best is not None:
-            axes.axhline(best, color=PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+            _draw_best(axes, best, "" if number else "best")
+        _show_all_of_a_share(axes, metric)
         axes.set_title(title, loc="left", fontsize=8, color=INK)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -98,6 +96,21 @@ def curve_panels(panels: Mapping[str, Sequence[Curve]], metric: str, best: float
     figure.supylabel(words(metric), fontsize=9)
     figure.legend([lines[label] for label in labels], labels, loc="outside right center", fontsize=8, frameon=False)
     return figure
+
+
+def _draw_best(axes: Axes, best: float, label: str) -> None:
+    """A dashed line at the best value there is."""
+    axes.axhline(best, color=PALE, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+    axes.annotate(
+        label, (0, best), (4, -3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        va="top", fontsize=8, color=PALE,
+    )  # fmt: skip
+
+
+def _show_all_of_a_share(axes: Axes, metric: str) -> None:
+    """A win rate or another share goes from 0 to 1, however little of that is reached."""
+    if metric.endswith("win_rate") or "_share" in metric:
+        axes.set_ylim(-0.04, 1.04)
 
 
 def _draw_curve(axes: Axes, curve: Curve, place: int, width: float) -> Line2D:
@@ -156,6 +169,7 @@ def payoff_tables(
     shares: Mapping[str, float] | None = None,
     actions: Sequence[str] | None = None,
     greedy: Mapping[str, Sequence[int]] | None = None,
+    what: str = "",
 ) -> Figure:
     """A payoff of two agents beside the joint values that methods learned for it (paper POW, Figure 2).
 
@@ -167,6 +181,7 @@ def payoff_tables(
         shares: method -> share of seeds, 0 to 1, whose greedy joint action is a best one.
         actions: names of the actions; A, B, C, ... if None.
         greedy: method -> the joint action that its agents choose; the largest cell of a table that has none here.
+        what: what the numbers are, such as "mean Q_tot of 24 seeds".
     """
     truth = np.asarray(payoff, float)
     shown = {"payoff": truth, **{name: np.asarray(table, float) for name, table in tables.items()}}
@@ -188,8 +203,15 @@ def payoff_tables(
         axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=INK)
         if index % columns == 0:
             axes.set_ylabel("agent 1", fontsize=8, color=INK)
-    figure.supxlabel("frame: greedy joint action    *: best payoff", fontsize=8, color=PALE)
+    caption(figure, what, "frame: greedy joint action of most seeds", "*: best payoff")
     return figure
+
+
+def caption(figure: Figure, *words: str) -> None:
+    """A line below a figure that says what its signs mean; several lines below a narrow one."""
+    known = [word for word in words if word]
+    wide = 0.06 * len("    ".join(known)) < figure.get_figwidth()  # inches, of a letter in this size
+    figure.supxlabel(("    " if wide else "\n").join(known), fontsize=8, color=PALE)
 
 
 def draw_table(

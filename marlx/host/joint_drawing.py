@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("tables", "stages", "weights")
 STAGES = 3
 MOST_RUNS = 6
+_COUNT = "seeds drawn"
 _TITLES = {  # in the order of drawing
     "joint": r"$Q_{tot}$",
     "recognition": r"$Q_r$",
@@ -64,17 +65,18 @@ def _tables(runs: Sequence[Run], names: Sequence[str], seed: int | None) -> Any:
     payoffs = [_payoff(run) for run in runs]
     if any(not np.array_equal(payoff, payoffs[0]) for payoff in payoffs):
         raise UsageError("tables of different payoffs cannot be put side by side; draw each run by itself")
-    tables, shares, greedy = {}, {}, {}
+    tables, shares, greedy, whose = {}, {}, {}, set()
     for run, name in zip(runs, names, strict=True):
         found = _recorded(run, seed)
         stage = _stage(run, found, -1, "")
+        whose.add(_whose(found, seed))
         chosen = _grid(found, "greedy", len(payoffs[0]))[-1]
         for kind, table in stage.tables.items():
             title = f"{name}  {kind}{_standing(found)}"
             tables[title], greedy[title] = table, stage.greedy
             if seed is None:
                 shares[title] = float(chosen[payoffs[0] == payoffs[0].max()].sum())
-    return payoff_tables(tables, payoffs[0], shares, greedy=greedy)
+    return payoff_tables(tables, payoffs[0], shares, greedy=greedy, what=whose.pop() if len(whose) == 1 else "")
 
 
 def _stages(run: Run, seed: int | None) -> Any:
@@ -83,7 +85,8 @@ def _stages(run: Run, seed: int | None) -> Any:
     steps = found["env_steps"].to_numpy()
     chosen = np.unique(np.linspace(0, len(steps) - 1, STAGES).round().astype(int))
     names = [f"{steps[k]:,.0f} steps{_standing(found)}" for k in chosen]
-    return table_stages([_stage(run, found, k, name) for k, name in zip(chosen, names, strict=True)], payoff)
+    stages = [_stage(run, found, k, name) for k, name in zip(chosen, names, strict=True)]
+    return table_stages(stages, payoff, _whose(found, seed))
 
 
 def _stage(run: Run, found: "pd.DataFrame", number: int, title: str) -> Stage:
@@ -138,7 +141,13 @@ def _recorded(run: Run, seed: int | None) -> "pd.DataFrame":
         raise UsageError(f"seed {seed} of {run.path} has no evaluations yet")
     table = table.sort_values(["seed", "env_steps"])
     means = table.drop(columns=STANDING).groupby(table.groupby("seed").cumcount()).mean()
-    return means.assign(**{STANDING: table[STANDING].iloc[0]})
+    return means.assign(**{STANDING: table[STANDING].iloc[0], _COUNT: table["seed"].nunique()})
+
+
+def _whose(found: "pd.DataFrame", seed: int | None) -> str:
+    """Whose values are drawn, in words."""
+    count = int(found[_COUNT].iloc[0])
+    return f"seed {seed}" if seed is not None else f"means over {count} seeds" if count > 1 else ""
 
 
 def _standing(found: "pd.DataFrame") -> str:

@@ -90,6 +90,33 @@ def test_payoff_tables_mark_the_greedy_and_the_best_cell() -> None:
     assert (round(frame.get_x()), round(frame.get_y())) == (2, 2)  # type: ignore[attr-defined]
 
 
+def test_a_caption_has_room() -> None:
+    """All its words stay inside a picture that is narrow, and are one line where it is wide."""
+    for side, lines in ((1, 3), (4, 1)):
+        tables = {f"method {i}": np.zeros((3, 3)) for i in range(side)}
+        figure = payoff_tables(tables, PAYOFF, what="means over 24 seeds")
+        renderer = draw(figure)
+        caption = figure._supxlabel  # type: ignore[attr-defined]
+        box, around = caption.get_window_extent(renderer), figure.bbox
+        assert around.x0 <= box.x0 and box.x1 <= around.x1
+        assert caption.get_text().count("\n") == lines - 1 and "means over 24 seeds" in caption.get_text()
+
+
+@pytest.mark.parametrize("metric, whole", [("evaluation_win_rate", True), ("round_share_2", True), ("loss", False)])
+def test_a_share_is_drawn_from_0_to_1(metric: str, whole: bool) -> None:
+    flat = curve("vdn", 0.0)._replace(low=np.zeros(5), high=np.zeros(5))
+    for figure in (learning_curves([flat], metric), curve_panels({"": [flat]}, metric)):
+        low, high = figure.axes[0].get_ylim()
+        assert (low <= 0 and high >= 1) == whole
+
+
+def test_the_line_of_the_best_is_named_once() -> None:
+    panels = {name: [curve("vdn", 1.0)] for name in ("a", "b")}
+    figure = curve_panels(panels, "evaluation_return", 2.0)
+    draw(figure)
+    assert words(figure).count("best") == 1
+
+
 def test_a_table_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="table 'a' must have the shape"):
         payoff_tables({"a": [[1, 2]]}, PAYOFF)
