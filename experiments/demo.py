@@ -1,17 +1,22 @@
 """`make demo`: monotonic and weighted methods on a payoff whose best cell is surrounded by punishment, many seeds."""
 
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from experiments.payoff import report, study
+from marlx.host.cli import guarded
 
 PAYOFF, SEEDS, STEPS = "resq79", 24, 20_000
 METHODS = ("vdn", "qmix", "cw_qmix", "pow_qmix")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, prints a table, draws a picture."""
+    argparse.ArgumentParser(prog="python -m experiments.demo", description=__doc__).parse_args(arguments)
     console = Console()
     console.print(
         "Two agents, three actions each. (A,A) pays 8; one agent alone at A costs 12; (C,C) pays 7.9.\n"
@@ -26,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

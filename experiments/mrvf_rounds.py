@@ -5,11 +5,14 @@ pay), how many joint actions Q_jt holds to be better than the greedy one, and th
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from marlx.host.cli import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,4 +65,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -6,12 +6,14 @@ are the method itself. So each game is also played several times in a row, where
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record
 from experiments.payoff import Laboratory, Outcome, named, report
 from experiments.record import RESULTS
+from marlx.host.cli import guarded
 
 GAMES = ("game_a", "game_b")
 NM = ("nm_qmix", "algorithm.intrinsic=rnd")
@@ -66,4 +68,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record
+from marlx.host.cli import guarded
 
 SWEEPS = Path(__file__).parent / "sweeps"
 
@@ -51,20 +52,19 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     table.to_parquet(out / f"{name}.parquet", index=False)
     draw_sweep(runs / name, str(out / f"{name}.png"), metric)
-    if all(cell.experiment.training["record_weights"] for cell in sweep.cells):
-        cells = [str(runs / name / cell.name) for cell in sweep.cells]
-        draw_kind(cells, str(out / f"{name}_weights.png"), "weights", None)
-
     coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
     found = []
     for place, group in table.groupby(coordinates or ["algorithm"], sort=False):
         last = group[group["env_steps"] == group["env_steps"].max()]  # methods end a few steps apart
         found.append({**dict(zip(coordinates, map(str, place), strict=False)), metric: last[metric].round(4).tolist()})
-    records = {cell.name: load_run(runs / name / cell.name).record for cell in sweep.cells}
+    trained = {cell.name: load_run(runs / name / cell.name) for cell in sweep.cells}
+    if all(run.experiment.training["record_weights"] and not run.lanes.grid for run in trained.values()):
+        draw_kind([str(run.path) for run in trained.values()], str(out / f"{name}_weights.png"), "weights", None)
+    records = {place: run.record for place, run in trained.items()}
     minutes = round(sum(run["train_seconds"] for run in records.values()) / 60, 1)
     record.write(out / f"{name}.json", title=sweep.plan["title"], last=found, minutes=minutes, runs=records)
     print(f"{minutes} minutes of training; picture, metrics and record: {out / name}.png, .parquet, .json")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

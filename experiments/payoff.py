@@ -6,6 +6,7 @@ the share of seeds whose greedy joint action is a best one, where the others end
 
 import argparse
 import collections
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
+from marlx.host.cli import guarded
 
 METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
@@ -167,4 +169,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -5,6 +5,7 @@ with 3 to 5 actions, entries uniform on [-10, 10]. A method is compiled once for
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.table import Table
 from experiments import record
 from experiments.payoff import METHODS, named
 from experiments.record import RESULTS
+from marlx.host.cli import guarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,4 +109,4 @@ def show(frame: "pd.DataFrame", picture: Path, seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

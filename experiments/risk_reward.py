@@ -6,6 +6,7 @@ has been measured stays in the table, so that a command can be stopped and given
 
 import argparse
 import itertools
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
+from marlx.host.cli import guarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,4 +123,4 @@ def report(frame: "pd.DataFrame", path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -5,6 +5,7 @@ table, and curves of win rate and return for each scenario. Runs that are there 
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import record
+from marlx.host.cli import guarded
 
 METRICS = ("evaluation_win_rate", "evaluation_return")
 
@@ -62,4 +64,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -123,3 +125,17 @@ set.training.total_steps = 1_600
     table = pd.read_parquet(tmp_path / "results" / "tiny-small.parquet")
     assert len(table) == 4 and set(table["env_steps"]) == {1_600}
     assert (tmp_path / "results" / "tiny-small.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("payoff --methods qmx", "unknown algorithm 'qmx'; did you mean 'qmix'?"),
+        ("papers pow_payof", "cannot read"),
+    ],
+)
+def test_a_mistake_is_one_line(words: str, told: str) -> None:
+    command = [sys.executable, "-m", *f"experiments.{words}".split()]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and told in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("marlx: ")

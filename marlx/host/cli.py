@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from marlx_envs.options import UsageError, nearest, shown, unknown
@@ -26,8 +26,13 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _dispatch(arguments))
+
+
+def guarded(work: Callable[[], int | None]) -> int:
+    """Runs a program; returns its exit code (None: 0). A mistake of its user is one line and code 2."""
     try:
-        return _dispatch(arguments)
+        return work() or 0
     except UsageError as error:
         _complain(str(error))
         return 2

@@ -84,7 +84,8 @@ class Reporter:
             return "measuring"
         elapsed, done = now - self._started, planned - self._first[0]
         left = elapsed * max(self._total - planned, 0) / max(done, 1)
-        return f"{quantity((all_steps - self._first[1]) / max(elapsed, 1e-9))} steps/s, {duration(left)} left"
+        rate = quantity((all_steps - self._first[1]) / max(elapsed, 1e-9))
+        return f"{rate} steps/s{' in all' if self._seeds > 1 else ''}, {duration(left)} left"
 
 
 def quantity(value: float) -> str:

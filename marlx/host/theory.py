@@ -113,7 +113,9 @@ def _methods(game: Floats, found: dict[str, StablePoints]) -> Table:
 def _grid(values: Floats) -> Table:
     """A table of two agents, rows for the first; its best entries have a star."""
     table = Table("", *map(_action, range(values.shape[1])))
-    best = values.max() - 1e-9 * max(1.0, abs(values.max()))
+    rounding = 1e-9 * max(1.0, np.abs(values).max())
+    best = values.max() - rounding
+    values = np.where(np.abs(values) < rounding, 0, values)
     for row, entries in enumerate(values):
         table.add_row(_action(row), *(f"{entry:.4g}{'*' if entry >= best else ''}" for entry in entries))
     return table

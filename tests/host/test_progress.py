@@ -25,7 +25,7 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(
     shown = capsys.readouterr().out
     assert "\r" in shown and "a line above the bar\n" in shown
     assert " 30%" in shown  # 2 x 300 of 2 x 1000 steps
-    assert "300 of 1,000 steps of each seed, 100 steps/s, 0:14 left, return 7.5" in shown  # (600 - 200) / 4 s
+    assert "300 of 1,000 steps of each seed, 100 steps/s in all, 0:14 left, return 7.5" in shown  # (600 - 200) / 4 s
 
 
 def test_a_file_gets_lines_that_count_seeds_and_steps(
@@ -40,9 +40,9 @@ def test_a_file_gets_lines_that_count_seeds_and_steps(
         for clock.now, finished, at_work, steps in updates:
             report.update(finished, at_work, steps, finished * 1000 + at_work * steps)
     assert capsys.readouterr().out.splitlines() == [
-        "500 of 1,000 steps of seeds 1 to 2 of 5, 50 steps/s, 1:20 left",
-        "25 of 1,000 steps of seeds 3 to 4 of 5, 50 steps/s, 0:59 left",
-        "500 of 1,000 steps of seed 5 of 5, 50 steps/s, 0:10 left",  # the one 3 s later is too soon
+        "500 of 1,000 steps of seeds 1 to 2 of 5, 50 steps/s in all, 1:20 left",
+        "25 of 1,000 steps of seeds 3 to 4 of 5, 50 steps/s in all, 0:59 left",
+        "500 of 1,000 steps of seed 5 of 5, 50 steps/s in all, 0:10 left",  # the one 3 s later is too soon
     ]
 
 
@@ -56,9 +56,9 @@ def test_a_chunk_that_begins_again_is_measured_anew(
         for clock.now, at_work, steps in ((0.0, 2, 0), (20.0, 2, 900), (30.0, 1, 100), (40.0, 1, 200)):
             report.update(0, at_work, steps, at_work * steps)
     assert capsys.readouterr().out.splitlines() == [
-        "900 of 1,000 steps of each seed, 90 steps/s, 0:02 left",
+        "900 of 1,000 steps of each seed, 90 steps/s in all, 0:02 left",
         "100 of 1,000 steps of seed 1 of 2, measuring",
-        "200 of 1,000 steps of seed 1 of 2, 10 steps/s, 3:00 left",
+        "200 of 1,000 steps of seed 1 of 2, 10 steps/s in all, 3:00 left",
     ]
 
 

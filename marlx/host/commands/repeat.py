@@ -7,7 +7,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what the command takes."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
     parser.add_argument("--out", metavar="DIR", help="directory of the new run (default: a new one in runs/)")
-    parser.add_argument("--seeds", metavar="N", help="other seeds than the run's")
+    parser.add_argument("--seeds", metavar="N", help="how many, or ids as 3,16:32 (default: the run's)")
     parser.add_argument(
         "--continue", dest="go_on", action="store_true", help="from RUN's newest checkpoint, not from the start"
     )
