@@ -203,7 +203,8 @@ def payoff_tables(
         axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=INK)
         if index % columns == 0:
             axes.set_ylabel("agent 1", fontsize=8, color=INK)
-    caption(figure, what, "frame: greedy joint action of most seeds", "*: best payoff")
+    framed = "greedy joint action of most seeds" if greedy else "largest value"
+    caption(figure, what, f"frame: {framed}", "*: best payoff")
     return figure
 
 

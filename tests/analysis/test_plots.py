@@ -94,11 +94,12 @@ def test_a_caption_has_room() -> None:
     """All its words stay inside a picture that is narrow, and are one line where it is wide."""
     for side, lines in ((1, 3), (4, 1)):
         tables = {f"method {i}": np.zeros((3, 3)) for i in range(side)}
-        figure = payoff_tables(tables, PAYOFF, what="means over 24 seeds")
+        figure = payoff_tables(tables, PAYOFF, greedy=dict.fromkeys(tables, (0, 0)), what="means over 24 seeds")
         renderer = draw(figure)
         caption = figure._supxlabel  # type: ignore[attr-defined]
         box, around = caption.get_window_extent(renderer), figure.bbox
         assert around.x0 <= box.x0 and box.x1 <= around.x1
+        assert "greedy joint action" in caption.get_text()
         assert caption.get_text().count("\n") == lines - 1 and "means over 24 seeds" in caption.get_text()
 
 
