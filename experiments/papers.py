@@ -55,8 +55,8 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
     found = []
     for place, group in table.groupby(coordinates or ["algorithm"], sort=False):
-        last = group[group["env_steps"] == group["env_steps"].max()]  # methods end a few steps apart
-        found.append({**dict(zip(coordinates, map(str, place), strict=False)), metric: last[metric].round(4).tolist()})
+        last = group.sort_values("env_steps").groupby("seed")[metric].last()  # seeds end a few steps apart
+        found.append({**dict(zip(coordinates, map(str, place), strict=False)), metric: last.round(4).tolist()})
     trained = {cell.name: load_run(runs / name / cell.name) for cell in sweep.cells}
     if all(run.experiment.training["record_weights"] and not run.lanes.grid for run in trained.values()):
         draw_kind([str(run.path) for run in trained.values()], str(out / f"{name}_weights.png"), "weights", None)
