@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     pd.concat(frames, ignore_index=True).to_parquet(options.out / f"{name}.parquet", index=False)
     records = {
-        f"{method}, p = {penalty:g}": {"command": " ".join(sys.orig_argv[1:]), **record}
+        f"{method}, p = {penalty:g}": {"command": f"python {' '.join(sys.orig_argv[1:])}", **record}
         for method, penalty, _, record in rows
     }
     (options.out / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
