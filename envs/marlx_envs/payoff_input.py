@@ -96,6 +96,8 @@ def _from_file(name: str) -> Payoff:
     suffix = path.suffix.lower()
     where = f"{HERE} file {_shown(name)}"
     try:
+        if name.lstrip().startswith("["):
+            raise UsageError(f"{HERE} {_shown(name)} is no nested list of numbers; is a bracket or a comma missing?")
         if path.is_dir() and name:
             raise UsageError(f"{HERE} {_shown(name)} is a directory; name a {_either(SUFFIXES)} file in it")
         if not (suffix[1:].isalpha() or "/" in name or path.is_file()):

@@ -137,7 +137,7 @@ def load_run(path: str | Path) -> Run:
     if not os.path.isdir(path):
         raise UsageError(f"{path} is {'no directory' if os.path.exists(path) else 'not there'}{_nearest_run(path)}")
     if not directory.holds_run(path):
-        raise UsageError(f"{path} holds no run{_nearest_run(path / 'x')}")
+        raise UsageError(f"{path} holds no run{_run_within(path)}")
     record = read_toml(path / directory.RECORD)
     if record.get("format") != FORMAT:
         raise UsageError(
@@ -236,7 +236,16 @@ def _plain(value: Any, may_be_file: bool) -> Any:
 
 
 def _nearest_run(path: Path) -> str:
-    """`; did you mean X?` for the closest run beside a missing one."""
-    beside = [str(p.parent) for p in path.parent.glob(f"*/{directory.EXPERIMENT}")]
-    close = difflib.get_close_matches(str(path), beside, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    """`; did you mean X?` for the run beside a missing one whose name is closest."""
+    close = difflib.get_close_matches(path.name, _runs_in(path.parent), n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
+def _run_within(folder: Path) -> str:
+    """`; did you mean X?` for a run in a directory that is none, else beside it."""
+    within = _runs_in(folder)
+    return f"; did you mean {folder / within[0]}?" if within else _nearest_run(folder)
+
+
+def _runs_in(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob(f"*/{directory.EXPERIMENT}"))

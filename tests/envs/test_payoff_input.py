@@ -57,6 +57,11 @@ def test_unknown_name(name):
     assert refusal(payoff=name) == f"unknown payoff '{name}'; did you mean 'resq79'?"
 
 
+@pytest.mark.parametrize("text", ["[[1, 2], [3", " [[1, 2] [3, 4]]"])
+def test_a_list_that_does_not_parse(text):
+    assert "is no nested list of numbers; is a bracket or a comma missing?" in refusal(payoff=text)
+
+
 def test_unknown_name_unlike_any():
     assert "valid: climb, climb_n, coord_n" in refusal(payoff="")
     assert "valid: climb" in refusal(payoff="two\nlines")

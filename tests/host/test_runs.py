@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 import tomllib
@@ -260,8 +261,12 @@ def test_parameters_of_another_composition_are_refused(finished: Path, tmp_path:
 def test_runs_that_are_not_there(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"finishd is not there; did you mean .*finished"):
         marlx.load_run(finished.with_name("finishd"))
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="not there$"):  # no run beside it has a name like that
+        marlx.load_run(finished.with_name("z"))
+    with pytest.raises(UsageError, match="holds no run$"):
         marlx.load_run(tmp_path)
+    with pytest.raises(UsageError, match=f"holds no run; did you mean {re.escape(str(finished.parent))}"):
+        marlx.load_run(finished.parent)
     with pytest.raises(UsageError, match="is no directory"):
         marlx.load_run(finished / "run.toml")
 
