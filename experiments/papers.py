@@ -1,9 +1,9 @@
 """Results of the papers: `python -m experiments.papers pow_payoff remix_smac --variant small`.
 
 Each is a file of `experiments/sweeps/`. `marlx sweep` trains it, and goes on where it was stopped, and `marlx plot`
-draws it, its weights too where they were recorded. The pictures, every evaluation of every seed as parquet, and the
-last evaluations in a JSON with command, versions, hardware and date lie in `experiments/results/`, under the name of
-the file and its variant.
+draws it, its weights and its rounds too where they were recorded. The pictures, every evaluation of every seed as
+parquet, and the last evaluations in a JSON with command, versions, hardware and date lie in `experiments/results/`,
+under the name of the file and its variant.
 """
 
 import argparse
@@ -52,6 +52,8 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     table.to_parquet(out / f"{name}.parquet", index=False)
     draw_sweep(runs / name, str(out / f"{name}.png"), metric)
+    if "evaluation_round_share_2" in table:
+        draw_sweep(runs / name, str(out / f"{name}_rounds.png"), "evaluation_round_share_2")
     coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
     found = []
     for place, group in table.groupby(coordinates or ["algorithm"], sort=False):

@@ -68,6 +68,8 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         label = "algorithm"
     panels: dict[str, list[Curve]] = {}
     for values, group in table.groupby([*names, label], dropna=False, sort=False):
+        if group[metric].isna().all() and group["evaluation_return"].notna().any():
+            continue  # a method that has no such metric
         words = [f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip((*names, label), values, strict=True)]
         own = words.pop() if "." in label else short(values[-1])
         panels.setdefault("\n".join(words[: len(names)]), []).append(_curve(group, metric, own))

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from marlx.host import drawing, joint_drawing
-from marlx.host.abreast import abreast
+from marlx.host.abreast import STANDING, abreast
 from marlx.host.cli import main
 from marlx.host.files import write_toml
 from marlx.host.results import load_run
@@ -117,3 +118,24 @@ def test_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert [curve.label for curve in drawn[""]] == ["learning_rate 0.0001", "learning_rate 0.001"]
     for name in ("seed", "algorithm", "standing"):  # columns of the table, not metrics
         assert main(["plot", str(tmp_path), "--metric", name]) == 2
+
+
+def test_a_method_without_a_metric_has_no_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose values are all not finite has one that says so."""
+    write_toml(tmp_path / PLAN, {"algorithm": ["vdn", "iql"], "environment": "matrix_game", "seeds": "0:2"})
+    table = pd.DataFrame(
+        {
+            "algorithm": ["vdn", "vdn", "iql", "iql"], "environment": "matrix_game", "seed": [0, 1, 0, 1],
+            "env_steps": 10.0, "evaluation_return": [1.0, 2.0, 3.0, np.nan], "gap": [1.0, 1.0, np.nan, np.nan],
+            STANDING: "",
+        }
+    )  # fmt: skip
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(drawing, "results", lambda *_: table)
+    monkeypatch.setattr(drawing, "save_figure", lambda *_: None)
+    monkeypatch.setattr(drawing, "curve_panels", lambda panels, *_: drawn.update(panels))
+    drawing.draw_sweep(tmp_path, None, "gap")
+    assert [curve.label for curve in drawn[""]] == ["vdn"]
+    table.loc[table["algorithm"] == "iql", "evaluation_return"] = np.nan
+    drawing.draw_sweep(tmp_path, None, "evaluation_return")
+    assert [curve.note for curve in drawn[""]] == ["", "2 of 2 left out"]
