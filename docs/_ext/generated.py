@@ -173,6 +173,11 @@ def _argument(found: Mapping[str, Any], word: str) -> str:
     return f"{int(match[1]):,}"
 
 
+def code(text: str) -> str:
+    """Text as code; none of it is said to be none."""
+    return f"`{text}`" if text else "(empty)"
+
+
 def environment_sections(names: str) -> str:
     """A section for each environment."""
     return "\n".join(line for name in names.split() for line in _environment(name))
@@ -191,7 +196,7 @@ def _environment(name: str) -> Iterator[str]:
         )
     defaults = {**defaults_of(factory), **entry.options}
     rows = [
-        (f"`{field}`", f"`{value_words(defaults[field])}`", kind_words(option), option.doc)
+        (f"`{field}`", code(value_words(defaults[field])), kind_words(option), option.doc)
         for field, option in options_of(factory).items()
     ]
     yield from (
