@@ -16,4 +16,5 @@ def words(metric: str) -> str:
 def short(value: object) -> str:
     """A value of an option in few words."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = text.lower() if text in ("True", "False") else text  # as files have it
     return text if len(text) <= 100 else f"{text[:97]}..."

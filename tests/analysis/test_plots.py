@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from marlx.analysis.plots import Curve, _apart, curve_panels, learning_curves, payoff_tables
+from marlx.analysis.style import short
 
 PAYOFF = [[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 7.9]]
 
@@ -121,3 +122,7 @@ def test_the_line_of_the_best_is_named_once() -> None:
 def test_a_table_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="table 'a' must have the shape"):
         payoff_tables({"a": [[1, 2]]}, PAYOFF)
+
+
+def test_values_are_written_as_files_have_them() -> None:
+    assert [short(value) for value in (True, np.False_, 0.5, 50000.0, "3m")] == ["true", "false", "0.5", "50000", "3m"]
