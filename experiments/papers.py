@@ -64,7 +64,7 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
         draw_kind([str(run.path) for run in trained.values()], str(out / f"{name}_weights.png"), "weights", None)
     records = {place: run.record for place, run in trained.items()}
     minutes = round(sum(run["train_seconds"] for run in records.values()) / 60, 1)
-    record.write(out / f"{name}.json", title=sweep.plan["title"], last=found, minutes=minutes, runs=records)
+    record.write(out / f"{name}.json", sweep=sweep.plan, last=found, minutes=minutes, runs=records)
     print(f"{minutes} minutes of training; picture, metrics and record: {out / name}.png, .parquet, .json")
 
 

@@ -62,6 +62,18 @@ def test_a_paper_has_its_own_numbers(file: Path, paper: str) -> None:
         assert values["set"]["environment"]["reward"] == ("smac20" if paper == "mrvf" else "smac20_absolute")
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_record_of_a_small_variant_is_of_this_one(file: Path) -> None:
+    small = read_sweep(file, "small")
+    found = json.loads((FOLDER / "results" / f"{file.stem}-small.json").read_text())
+    assert found["sweep"] == small.plan, f"run `python -m experiments.papers {file.stem} --variant small`"
+    assert {name: run["status"] for name, run in found["runs"].items()} == {
+        cell.name: "finished" for cell in small.cells
+    }
+    for suffix in ("png", "parquet"):
+        assert (FOLDER / "results" / f"{file.stem}-small.{suffix}").stat().st_size > 1_000
+
+
 def test_exploration_of_mrvf_lasts_longer_in_its_hardest_battle() -> None:
     values = tomllib.loads((FOLDER / "sweeps" / "mrvf_smac.toml").read_text())
     longer = values["variants"]["6h_vs_8z"]
@@ -121,7 +133,7 @@ set.training.total_steps = 1_600
     found = json.loads((tmp_path / "results" / "tiny-small.json").read_text())
     assert [place["environment.payoff"] for place in found["last"]] == ["climb", "penalty_100"]
     assert all(len(place["evaluation_return"]) == 2 for place in found["last"])
-    assert len(found["runs"]) == 2 and found["title"] == "tiny" and found["versions"]["jax"]
+    assert len(found["runs"]) == 2 and found["sweep"]["title"] == "tiny" and found["versions"]["jax"]
     table = pd.read_parquet(tmp_path / "results" / "tiny-small.parquet")
     assert len(table) == 4 and set(table["env_steps"]) == {1_600}
     assert (tmp_path / "results" / "tiny-small.png").stat().st_size > 10_000
