@@ -1,6 +1,5 @@
 """`make demo`: monotonic and weighted methods on a payoff whose best cell is surrounded by punishment, many seeds."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.payoff import report, study
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 PAYOFF, SEEDS, STEPS = "resq79", 24, 20_000
 METHODS = ("vdn", "qmix", "cw_qmix", "pow_qmix")
@@ -16,7 +15,7 @@ METHODS = ("vdn", "qmix", "cw_qmix", "pow_qmix")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, prints a table, draws a picture."""
-    argparse.ArgumentParser(prog="python -m experiments.demo", description=__doc__).parse_args(arguments)
+    Parser(prog="python -m experiments.demo", description=__doc__).parse_args(arguments)
     console = Console()
     console.print(
         "Two agents, three actions each. (A,A) pays 8; one agent alone at A costs 12; (C,C) pays 7.9.\n"

@@ -4,7 +4,6 @@ For each game and seed: what the greedy joint action pays, how far Q_jt is off a
 pay), how many joint actions Q_jt holds to be better than the greedy one, and the most that round 2 expects of any.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -12,12 +11,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.mrvf_rounds", description=__doc__)
+    parser = Parser(prog="python -m experiments.mrvf_rounds", description=__doc__)
     parser.add_argument("--games", nargs="+", type=int, default=[0, 3], help="numbers of games of risk_reward's 20")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=60_000)

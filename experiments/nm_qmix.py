@@ -5,7 +5,6 @@ the target is the reward, and the distilled network sees no step that goes on: t
 are the method itself. So each game is also played several times in a row, where they differ.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from experiments import record
 from experiments.payoff import Laboratory, Outcome, named, report
 from experiments.record import RESULTS
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 GAMES = ("game_a", "game_b")
 NM = ("nm_qmix", "algorithm.intrinsic=rnd")
@@ -34,7 +33,7 @@ OF_MANY_STEPS = ("Q-learning target", "no RND", "neither", "qmix, SARSA")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.nm_qmix", description=__doc__)
+    parser = Parser(prog="python -m experiments.nm_qmix", description=__doc__)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="all that differ")
     parser.add_argument("--repeats", type=int, default=1, help="times that a game is played in a row")
     parser.add_argument("--seeds", type=int, default=64)

@@ -1,25 +1,24 @@
 """Results of the papers: `python -m experiments.papers pow_payoff remix_smac --variant small`.
 
 Each is a file of `experiments/sweeps/`. `marlx sweep` trains it, and goes on where it was stopped, and `marlx plot`
-draws it, its weights and its rounds too where they were recorded. The pictures, every evaluation of every seed as
+draws it, its rounds and (of runs of one setting each) its weights too. The pictures, every evaluation of every seed as
 parquet, and the last evaluations in a JSON with command, versions, hardware and date lie in `experiments/results/`,
 under the name of the file and its variant.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 SWEEPS = Path(__file__).parent / "sweeps"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.papers", description=__doc__)
+    parser = Parser(prog="python -m experiments.papers", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="of files in experiments/sweeps, without .toml")
     parser.add_argument("--variant", metavar="NAME", help="of each of the files")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs lie")
@@ -39,6 +38,7 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     if code:
         sys.exit(code)
 
+    import numpy as np
     import pandas as pd
 
     from marlx.host.drawing import draw_sweep
@@ -49,22 +49,25 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     sweep = read_sweep(file, variant)
     table = pd.read_parquet(runs / name / RESULTS)
     metric = "evaluation_win_rate" if "evaluation_win_rate" in table else "evaluation_return"
+    coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
+    found = []
+    for place, group in table.groupby(coordinates or ["algorithm"], sort=False, dropna=False):
+        last = group.sort_values("env_steps").drop_duplicates("seed", keep="last").sort_values("seed")
+        values = (value.item() if isinstance(value, np.generic) else value for value in place)
+        where = dict(zip(coordinates, values, strict=False))
+        found.append({**where, metric: last[metric].round(4).tolist()})
+    trained = {cell.name: load_run(runs / name / cell.name) for cell in sweep.cells}
+    records = {place: run.record for place, run in trained.items()}
+    minutes = round(sum(run["train_seconds"] for run in records.values()) / 60, 1)
     out.mkdir(parents=True, exist_ok=True)
     table.to_parquet(out / f"{name}.parquet", index=False)
+    record.write(out / f"{name}.json", sweep=sweep.plan, last=found, minutes=minutes, runs=records)
+
     draw_sweep(runs / name, str(out / f"{name}.png"), metric)
     if "evaluation_round_share_2" in table:
         draw_sweep(runs / name, str(out / f"{name}_rounds.png"), "evaluation_round_share_2")
-    coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
-    found = []
-    for place, group in table.groupby(coordinates or ["algorithm"], sort=False):
-        last = group.sort_values("env_steps").groupby("seed")[metric].last()  # seeds end a few steps apart
-        found.append({**dict(zip(coordinates, map(str, place), strict=False)), metric: last.round(4).tolist()})
-    trained = {cell.name: load_run(runs / name / cell.name) for cell in sweep.cells}
     if all(run.experiment.training["record_weights"] and not run.lanes.grid for run in trained.values()):
         draw_kind([str(run.path) for run in trained.values()], str(out / f"{name}_weights.png"), "weights", None)
-    records = {place: run.record for place, run in trained.items()}
-    minutes = round(sum(run["train_seconds"] for run in records.values()) / 60, 1)
-    record.write(out / f"{name}.json", sweep=sweep.plan, last=found, minutes=minutes, runs=records)
     print(f"{minutes} minutes of training; picture, metrics and record: {out / name}.png, .parquet, .json")
 
 

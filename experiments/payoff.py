@@ -4,7 +4,6 @@ Every joint action is equally likely in the data (epsilon = 1 throughout), many 
 the share of seeds whose greedy joint action is a best one, where the others end, and the mean learned tables.
 """
 
-import argparse
 import collections
 import sys
 import time
@@ -19,7 +18,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
@@ -138,7 +137,9 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
         tables = {name: outcome.table for name, outcome in outcomes.items()}
         shares = {name: outcome.share for name, outcome in outcomes.items()}
         greedy = {name: _place(next(iter(outcome.greedy))) for name, outcome in outcomes.items()}
-        payoff_tables(tables, truth, shares, greedy=greedy, what="mean Q_tot over seeds").savefig(picture, dpi=200)
+        frame = "greedy joint action of most seeds"
+        figure = payoff_tables(tables, truth, shares, greedy=greedy, what="mean Q_tot over seeds", frame=frame)
+        figure.savefig(picture, dpi=200)
         Console().print(f"picture: {picture}")
 
 
@@ -149,7 +150,7 @@ def _place(joint: str) -> tuple[int, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.payoff", description=__doc__)
+    parser = Parser(prog="python -m experiments.payoff", description=__doc__)
     parser.add_argument("--payoff", default="resq79")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--seeds", type=int, default=64)

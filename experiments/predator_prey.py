@@ -3,7 +3,6 @@
 One run for each method and punishment, its seeds side by side, then one table and one picture for all of them.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -13,14 +12,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.predator_prey", description=__doc__)
+    parser = Parser(prog="python -m experiments.predator_prey", description=__doc__)
     parser.add_argument("--methods", nargs="+", default=["qmix", "vdn"])
     parser.add_argument("--penalties", nargs="+", type=float, default=[0.0, -2.0])
     parser.add_argument("--seeds", type=int, default=4)

@@ -4,7 +4,6 @@ Every method plays the same drawn games, some seeds of each, all side by side in
 has been measured stays in the table, so that a command can be stopped and given again, and methods can be added.
 """
 
-import argparse
 import itertools
 import sys
 import time
@@ -17,7 +16,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +60,7 @@ def study(method: str, setting: str, games: int, seeds: int, *overrides: str) ->
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.risk_reward", description=__doc__)
+    parser = Parser(prog="python -m experiments.risk_reward", description=__doc__)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--settings", nargs="+", default=SETTINGS)
     parser.add_argument("--games", type=int, default=20)

@@ -4,7 +4,6 @@ One run for each method and scenario with the project's one set of numbers for S
 table, and curves of win rate and return for each scenario. Runs that are there already go on where they stopped.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import record
-from marlx.host.cli import guarded
+from marlx.host.cli import Parser, guarded
 
 METRICS = ("evaluation_win_rate", "evaluation_return")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.smax", description=__doc__)
+    parser = Parser(prog="python -m experiments.smax", description=__doc__)
     parser.add_argument("--methods", nargs="+", default=["qmix"])
     parser.add_argument("--scenarios", nargs="+", default=["3m", "2s3z"])
     parser.add_argument("--seeds", type=int, default=3)

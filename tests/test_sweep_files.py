@@ -62,16 +62,24 @@ def test_a_paper_has_its_own_numbers(file: Path, paper: str) -> None:
         assert values["set"]["environment"]["reward"] == ("smac20" if paper == "mrvf" else "smac20_absolute")
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_record_of_a_small_variant_is_of_this_one(file: Path) -> None:
-    small = read_sweep(file, "small")
-    found = json.loads((FOLDER / "results" / f"{file.stem}-small.json").read_text())
-    assert found["sweep"] == small.plan, f"run `python -m experiments.papers {file.stem} --variant small`"
+RECORDS = sorted((FOLDER / "results").glob("*-small*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_record_is_of_the_file_as_it_is(path: Path) -> None:
+    name, _, variant = path.stem.partition("-")
+    sweep = read_sweep(FOLDER / "sweeps" / f"{name}.toml", variant)
+    found = json.loads(path.read_text())
+    assert found["sweep"] == sweep.plan, f"run `python -m experiments.papers {name} --variant {variant}`"
     assert {name: run["status"] for name, run in found["runs"].items()} == {
-        cell.name: "finished" for cell in small.cells
+        cell.name: "finished" for cell in sweep.cells
     }
-    for suffix in ("png", "parquet"):
-        assert (FOLDER / "results" / f"{file.stem}-small.{suffix}").stat().st_size > 1_000
+    for suffix in (".png", ".parquet"):
+        assert path.with_suffix(suffix).stat().st_size > 1_000
+
+
+def test_every_small_variant_is_recorded() -> None:
+    assert {file.stem for file in FILES} <= {path.stem.removesuffix("-small") for path in RECORDS}
 
 
 def test_exploration_of_mrvf_lasts_longer_in_its_hardest_battle() -> None:
@@ -144,6 +152,7 @@ set.training.total_steps = 1_600
     [
         ("payoff --methods qmx", "unknown algorithm 'qmx'; did you mean 'qmix'?"),
         ("papers pow_payof", "cannot read"),
+        ("demo --sed", "unrecognized arguments: --sed"),
     ],
 )
 def test_a_mistake_is_one_line(words: str, told: str) -> None:

@@ -174,7 +174,7 @@ def _argument(found: Mapping[str, Any], word: str) -> str:
 
 
 def code(text: str) -> str:
-    """Text as code; none of it is said to be none."""
+    """Text as code; an empty one is said to be empty."""
     return f"`{text}`" if text else "(empty)"
 
 

@@ -96,7 +96,7 @@ def _from_file(name: str) -> Payoff:
     suffix = path.suffix.lower()
     where = f"{HERE} file {_shown(name)}"
     try:
-        if name.lstrip().startswith("["):
+        if name.lstrip().startswith("[") and not path.is_file():
             raise UsageError(f"{HERE} {_shown(name)} is no nested list of numbers; is a bracket or a comma missing?")
         if path.is_dir() and name:
             raise UsageError(f"{HERE} {_shown(name)} is a directory; name a {_either(SUFFIXES)} file in it")

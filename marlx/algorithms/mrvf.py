@@ -33,7 +33,7 @@ from marlx.rounds import Rounds
 from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
 
-# Predator-prey: with one update for 8 episodes Q_jt learns too late what a joint catch pays (experiments/README.md).
+# Predator-prey at -2: with one update for 8 episodes it learnt nothing, with two it does (experiments/README.md).
 Method(
     name="mrvf",
     summary="rounds of QMIX; each learns what joint actions gain over the greedy one of the round before",

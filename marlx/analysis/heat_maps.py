@@ -74,12 +74,14 @@ def weight_maps(runs: Sequence[Weights]) -> Figure:
     return figure
 
 
-def table_stages(stages: Sequence[Stage], payoff: npt.ArrayLike, what: str = "") -> Figure:
+def table_stages(
+    stages: Sequence[Stage], payoff: npt.ArrayLike, what: str = "", frame: str = "greedy joint action"
+) -> Figure:
     """The payoff, and a column for each stage with a row for each table; the greedy joint action is framed.
 
     Args:
         payoff: the true payoff [A A].
-        what: what the numbers are, such as "means over 8 seeds".
+        what: what the numbers are, such as "means over 8 seeds"; frame: what is framed.
     """
     truth = np.asarray(payoff, float)
     limit = float(np.abs(truth).max()) or 1.0
@@ -100,8 +102,7 @@ def table_stages(stages: Sequence[Stage], payoff: npt.ArrayLike, what: str = "")
         grid[row, 1].set_ylabel(kind, fontsize=11, color=INK, rotation=0, labelpad=14, va="center")
         if row > 0:
             grid[row, 0].set_visible(False)
-    signs = ("frame: greedy joint action of most seeds", "*: best payoff")
-    caption(figure, what, "rows: agent 1, columns: agent 2", *signs)
+    caption(figure, what, "rows: agent 1, columns: agent 2", f"frame: {frame}", "*: best payoff")
     return figure
 
 

@@ -170,6 +170,7 @@ def payoff_tables(
     actions: Sequence[str] | None = None,
     greedy: Mapping[str, Sequence[int]] | None = None,
     what: str = "",
+    frame: str = "",
 ) -> Figure:
     """A payoff of two agents beside the joint values that methods learned for it (paper POW, Figure 2).
 
@@ -182,6 +183,7 @@ def payoff_tables(
         actions: names of the actions; A, B, C, ... if None.
         greedy: method -> the joint action that its agents choose; the largest cell of a table that has none here.
         what: what the numbers are, such as "mean Q_tot of 24 seeds".
+        frame: what is framed, in words.
     """
     truth = np.asarray(payoff, float)
     shown = {"payoff": truth, **{name: np.asarray(table, float) for name, table in tables.items()}}
@@ -203,7 +205,7 @@ def payoff_tables(
         axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=INK)
         if index % columns == 0:
             axes.set_ylabel("agent 1", fontsize=8, color=INK)
-    framed = "greedy joint action of most seeds" if greedy else "largest value"
+    framed = frame or ("greedy joint action" if greedy else "largest value")
     caption(figure, what, f"frame: {framed}", "*: best payoff")
     return figure
 

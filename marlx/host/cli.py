@@ -16,7 +16,7 @@ import marlx
 COMMANDS = ("train", "repeat", "evaluate", "sweep", "plot", "report", "render", "compare", "export", "theory", "list")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Raises instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
@@ -53,14 +53,14 @@ def _complain(message: str) -> None:
 def _dispatch(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
         command = importlib.import_module(f"marlx.host.commands.{arguments[0]}")
-        parser = _Parser(prog=f"marlx {arguments[0]}", description=command.__doc__, allow_abbrev=False)
+        parser = Parser(prog=f"marlx {arguments[0]}", description=command.__doc__, allow_abbrev=False)
         command.arguments(parser)
         found, rest = parser.parse_known_intermixed_args(arguments[1:])
         if rest:
             _refuse(parser, rest[0])
         found.given = arguments[1:]
         return int(command.run(found))
-    parser = _Parser(
+    parser = Parser(
         prog="marlx",
         usage="marlx [--help] [--version] COMMAND ...",
         description="Cooperative multi-agent value factorization, trained end to end inside one XLA program.",

@@ -73,6 +73,8 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         words = [f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip((*names, label), values, strict=True)]
         own = words.pop() if "." in label else short(values[-1])
         panels.setdefault("\n".join(words[: len(names)]), []).append(_curve(group, metric, own))
+    if not panels:
+        raise UsageError(f"{metric} has no finite value in {folder}")
     if len(panels) > MOST_PANELS:
         raise UsageError(f"{folder} has {len(panels)} points, too many to draw; at most {MOST_PANELS}")
     best = {cell.experiment.make_environment().spec.return_max for cell in sweep.cells}

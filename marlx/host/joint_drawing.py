@@ -76,7 +76,8 @@ def _tables(runs: Sequence[Run], names: Sequence[str], seed: int | None) -> Any:
             tables[title], greedy[title] = table, stage.greedy
             if seed is None:
                 shares[title] = float(chosen[payoffs[0] == payoffs[0].max()].sum())
-    return payoff_tables(tables, payoffs[0], shares, greedy=greedy, what=whose.pop() if len(whose) == 1 else "")
+    what, frame = whose.pop() if len(whose) == 1 else ("", "greedy joint action of most seeds")
+    return payoff_tables(tables, payoffs[0], shares, greedy=greedy, what=what, frame=frame)
 
 
 def _stages(run: Run, seed: int | None) -> Any:
@@ -86,7 +87,7 @@ def _stages(run: Run, seed: int | None) -> Any:
     chosen = np.unique(np.linspace(0, len(steps) - 1, STAGES).round().astype(int))
     names = [f"{steps[k]:,.0f} steps{_standing(found)}" for k in chosen]
     stages = [_stage(run, found, k, name) for k, name in zip(chosen, names, strict=True)]
-    return table_stages(stages, payoff, _whose(found, seed))
+    return table_stages(stages, payoff, *_whose(found, seed))
 
 
 def _stage(run: Run, found: "pd.DataFrame", number: int, title: str) -> Stage:
@@ -144,10 +145,12 @@ def _recorded(run: Run, seed: int | None) -> "pd.DataFrame":
     return means.assign(**{STANDING: table[STANDING].iloc[0], _COUNT: table["seed"].nunique()})
 
 
-def _whose(found: "pd.DataFrame", seed: int | None) -> str:
-    """Whose values are drawn, in words."""
+def _whose(found: "pd.DataFrame", seed: int | None) -> tuple[str, str]:
+    """Whose values are drawn, and what is framed, in words."""
     count = int(found[_COUNT].iloc[0])
-    return f"seed {seed}" if seed is not None else f"means over {count} seeds" if count > 1 else ""
+    if seed is None and count > 1:
+        return f"means over {count} seeds", "greedy joint action of most seeds"
+    return "" if seed is None else f"seed {seed}", "greedy joint action"
 
 
 def _standing(found: "pd.DataFrame") -> str:

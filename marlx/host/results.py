@@ -248,4 +248,5 @@ def _run_within(folder: Path) -> str:
 
 
 def _runs_in(folder: Path) -> list[str]:
+    """Names of the runs in a directory."""
     return sorted(path.parent.name for path in folder.glob(f"*/{directory.EXPERIMENT}"))

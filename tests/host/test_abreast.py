@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from marlx_envs.options import UsageError
 
 from marlx.host import drawing, joint_drawing
 from marlx.host.abreast import STANDING, abreast
@@ -136,6 +137,9 @@ def test_a_method_without_a_metric_has_no_curve(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(drawing, "curve_panels", lambda panels, *_: drawn.update(panels))
     drawing.draw_sweep(tmp_path, None, "gap")
     assert [curve.label for curve in drawn[""]] == ["vdn"]
+    table["gap"] = np.nan
+    with pytest.raises(UsageError, match="gap has no finite value"):
+        drawing.draw_sweep(tmp_path, None, "gap")
     table.loc[table["algorithm"] == "iql", "evaluation_return"] = np.nan
     drawing.draw_sweep(tmp_path, None, "evaluation_return")
     assert [curve.note for curve in drawn[""]] == ["", "2 of 2 left out"]

@@ -212,7 +212,7 @@ def test_progress_in_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch
     output = capsys.readouterr().out
     assert "runs/iql-matrix_game-1: iql on matrix_game, 2 seeds on" in output
     assert re.search(r"compiled in [\d.]+ s", output)
-    assert re.search(r"240 of 320 steps of each seed, .* steps/s.*, 0:00 left, return", output)
+    assert re.search(r"240 of 320 steps of each seed, .* steps/s in all, 0:00 left, return", output)
 
 
 def test_a_failed_start_can_be_repeated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,8 +58,8 @@ def test_kinds(kind: str, recording: Path, tmp_path: Path, capsys: pytest.Captur
 def test_tables_are_means_with_the_greedy_cell_of_most_seeds(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = {}
 
-    def keep(tables: object, payoff: object, shares: object = None, *, greedy: object = None, what: str) -> None:
-        drawn.update(tables=tables, shares=shares, greedy=greedy, what=what)
+    def keep(tables: object, payoff: object, shares: object = None, *, greedy: object = None, **words: str) -> None:
+        drawn.update(tables=tables, shares=shares, greedy=greedy, **words)
 
     monkeypatch.setattr(joint_drawing, "payoff_tables", keep)
     run = load_run(recording)
@@ -68,9 +68,10 @@ def test_tables_are_means_with_the_greedy_cell_of_most_seeds(recording: Path, mo
     first = next(iter(drawn["tables"]))
     np.testing.assert_array_equal(drawn["tables"][first], np.arange(9.0).reshape(3, 3) + 2)
     assert drawn["greedy"][first] == [0, 0] and drawn["shares"][first] == pytest.approx(2 / 3)
-    assert drawn["what"] == "means over 3 seeds"  # one died
+    assert (drawn["what"], drawn["frame"]) == ("means over 3 seeds", "greedy joint action of most seeds")
     joint_drawing._tables([run], ["pow_qmix"], 2)
     assert drawn["greedy"][first] == [2, 2] and drawn["shares"] == {} and drawn["what"] == "seed 2"
+    assert drawn["frame"] == "greedy joint action"
     np.testing.assert_array_equal(drawn["tables"][first], np.arange(9.0).reshape(3, 3) + 3)
 
 
