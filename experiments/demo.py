@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.payoff import report, study
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 PAYOFF, SEEDS, STEPS = "resq79", 24, 20_000
 METHODS = ("vdn", "qmix", "cw_qmix", "pow_qmix")
@@ -15,7 +15,7 @@ METHODS = ("vdn", "qmix", "cw_qmix", "pow_qmix")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, prints a table, draws a picture."""
-    Parser(prog="python -m experiments.demo", description=__doc__).parse_args(arguments)
+    one_line_parser("python -m experiments.demo", __doc__).parse_args(arguments)
     console = Console()
     console.print(
         "Two agents, three actions each. (A,A) pays 8; one agent alone at A costs 12; (C,C) pays 7.9.\n"

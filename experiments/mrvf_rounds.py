@@ -11,12 +11,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.mrvf_rounds", description=__doc__)
+    parser = one_line_parser("python -m experiments.mrvf_rounds", __doc__)
     parser.add_argument("--games", nargs="+", type=int, default=[0, 3], help="numbers of games of risk_reward's 20")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=60_000)

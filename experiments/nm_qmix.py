@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments import record
 from experiments.payoff import Laboratory, Outcome, named, report
 from experiments.record import RESULTS
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 GAMES = ("game_a", "game_b")
 NM = ("nm_qmix", "algorithm.intrinsic=rnd")
@@ -33,7 +33,7 @@ OF_MANY_STEPS = ("Q-learning target", "no RND", "neither", "qmix, SARSA")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.nm_qmix", description=__doc__)
+    parser = one_line_parser("python -m experiments.nm_qmix", __doc__)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="all that differ")
     parser.add_argument("--repeats", type=int, default=1, help="times that a game is played in a row")
     parser.add_argument("--seeds", type=int, default=64)

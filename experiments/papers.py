@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 SWEEPS = Path(__file__).parent / "sweeps"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.papers", description=__doc__)
+    parser = one_line_parser("python -m experiments.papers", __doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="of files in experiments/sweeps, without .toml")
     parser.add_argument("--variant", metavar="NAME", help="of each of the files")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs lie")

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
@@ -150,7 +150,7 @@ def _place(joint: str) -> tuple[int, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.payoff", description=__doc__)
+    parser = one_line_parser("python -m experiments.payoff", __doc__)
     parser.add_argument("--payoff", default="resq79")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--seeds", type=int, default=64)

@@ -19,7 +19,7 @@ from rich.table import Table
 from experiments import record
 from experiments.payoff import METHODS, named
 from experiments.record import RESULTS
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def greedy_payoffs(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.payoff_suite", description=__doc__)
+    parser = one_line_parser("python -m experiments.payoff_suite", __doc__)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--payoffs", nargs="*", default=NAMED, help="names; none with --payoffs alone")
     parser.add_argument("--random", type=int, default=20, help="random tensors")

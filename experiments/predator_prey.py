@@ -12,14 +12,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.predator_prey", description=__doc__)
+    parser = one_line_parser("python -m experiments.predator_prey", __doc__)
     parser.add_argument("--methods", nargs="+", default=["qmix", "vdn"])
     parser.add_argument("--penalties", nargs="+", type=float, default=[0.0, -2.0])
     parser.add_argument("--seeds", type=int, default=4)

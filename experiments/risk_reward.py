@@ -16,7 +16,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def study(method: str, setting: str, games: int, seeds: int, *overrides: str) ->
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.risk_reward", description=__doc__)
+    parser = one_line_parser("python -m experiments.risk_reward", __doc__)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--settings", nargs="+", default=SETTINGS)
     parser.add_argument("--games", type=int, default=20)

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import record
-from marlx.host.cli import Parser, guarded
+from marlx.host.cli import guarded, one_line_parser
 
 METRICS = ("evaluation_win_rate", "evaluation_return")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m experiments.smax", description=__doc__)
+    parser = one_line_parser("python -m experiments.smax", __doc__)
     parser.add_argument("--methods", nargs="+", default=["qmix"])
     parser.add_argument("--scenarios", nargs="+", default=["3m", "2s3z"])
     parser.add_argument("--seeds", type=int, default=3)

@@ -16,7 +16,7 @@ import marlx
 COMMANDS = ("train", "repeat", "evaluate", "sweep", "plot", "report", "render", "compare", "export", "theory", "list")
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """Raises instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
@@ -46,6 +46,11 @@ def guarded(work: Callable[[], int | None]) -> int:
         return 1
 
 
+def one_line_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser of arguments whose errors are a `UsageError`."""
+    return _Parser(prog=prog, description=description, allow_abbrev=False)
+
+
 def _complain(message: str) -> None:
     sys.stderr.write(f"marlx: {' '.join(message.split())}\n")
 
@@ -53,14 +58,14 @@ def _complain(message: str) -> None:
 def _dispatch(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
         command = importlib.import_module(f"marlx.host.commands.{arguments[0]}")
-        parser = Parser(prog=f"marlx {arguments[0]}", description=command.__doc__, allow_abbrev=False)
+        parser = one_line_parser(f"marlx {arguments[0]}", command.__doc__)
         command.arguments(parser)
         found, rest = parser.parse_known_intermixed_args(arguments[1:])
         if rest:
             _refuse(parser, rest[0])
         found.given = arguments[1:]
         return int(command.run(found))
-    parser = Parser(
+    parser = _Parser(
         prog="marlx",
         usage="marlx [--help] [--version] COMMAND ...",
         description="Cooperative multi-agent value factorization, trained end to end inside one XLA program.",
