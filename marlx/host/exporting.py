@@ -12,6 +12,7 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.host import directory, parameters, portable
 from marlx.host.files import disk, write_whole
+from marlx.host.results import recorded
 from marlx.host.shares import load_run
 
 _PREFIX = "agent/params/"
@@ -46,10 +47,12 @@ def export(run_path: str, out: str | Path | None) -> Path:
             raise UsageError(f"{folder} is not empty; choose another --out")
     spec, agent = run.experiment.make_environment().spec, run.experiment.agent
     about = {
-        "format": 1,
+        "format": 2,
         "marlx": marlx.__version__,
         "algorithm": run.experiment.algorithm_name,
         "environment": run.experiment.environment_name,
+        "environment_options": recorded(run.experiment)["environment"],
+        "episodes": run.episodes(),
         "seeds": run.seeds,
         "n_agents": spec.n_agents,
         "n_actions": spec.n_actions,

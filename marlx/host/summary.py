@@ -44,16 +44,28 @@ def show_evaluation(run: Run, metrics: Mapping[str, Any], episodes: int, paramet
     died = [np.all([columns[name] == entry[name] for name in columns], axis=0) for entry in run.record["dead"]]
     left = np.where(np.any(died, axis=0), np.nan, 0.0)
     for number, point in enumerate(points):
-        table, mine = _table(), slice(number * len(run.seeds), (number + 1) * len(run.seeds))
-        for name in sorted(metrics, key=lambda name: (name != "evaluation_return", name)):
-            values = (metrics[name] + left)[mine]
-            found = interval(values)
-            _row(table, name.removeprefix("evaluation_") + _OVER_SEEDS, _interval(*found))
-            if found.used > 1:
-                _row(table, "  lowest, highest seed", f"{np.nanmin(values):.4g}, {np.nanmax(values):.4g}")
+        mine = slice(number * len(run.seeds), (number + 1) * len(run.seeds))
+        table = _scores({name: (values + left)[mine] for name, values in metrics.items()})
         _dead(table, [entry for entry in run.record["dead"] if all(entry[name] == x for name, x in point.items())])
         where = "".join(f", {name} {value:g}" for name, value in point.items())
         _print(f"{run.path}: {episodes} greedy episodes of each of {len(run.seeds)} seeds{which}{where}", table)
+
+
+def show_scores(title: str, metrics: Mapping[str, Any]) -> None:
+    """Metrics of greedy episodes over seeds, [S] each."""
+    _print(title, _scores(metrics))
+
+
+def _scores(metrics: Mapping[str, Any]) -> Table:
+    """A row for each metric [S], the return first."""
+    table = _table()
+    for name in sorted(metrics, key=lambda name: (name != "evaluation_return", name)):
+        found = interval(metrics[name])
+        _row(table, name.removeprefix("evaluation_") + _OVER_SEEDS, _interval(*found))
+        if found.used > 1:
+            lowest, highest = np.nanmin(metrics[name]), np.nanmax(metrics[name])
+            _row(table, "  lowest, highest seed", f"{lowest:.4g}, {highest:.4g}")
+    return table
 
 
 def _dead(table: Table, dead: Sequence[Mapping[str, Any]]) -> None:

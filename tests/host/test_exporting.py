@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import marlx
 from marlx.agents import Agent, AgentOptions
-from marlx.host import portable
+from marlx.host import exported, portable
 from marlx.host.cli import main
 from marlx.host.exporting import write_safetensors
 from marlx.types import View
@@ -114,3 +114,59 @@ def test_the_file_is_of_safetensors(finished: Path, tmp_path: Path, capsys: pyte
         np.testing.assert_array_equal(ours[name], theirs[name])
     assert main(("export", str(finished), "--out", str(tmp_path / "a"))) == 2
     assert "is not empty; choose another --out" in capsys.readouterr().err
+
+
+def test_exported_agents_play_as_the_run_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a game without chance: agents with memory that see their last actions, and episodes of several steps."""
+    experiment = marlx.configure(
+        "iql", "k_step_game", "training.total_steps=40", "evaluation.interval=40", "evaluation.episodes=4",
+        "agent.hidden_size=8", "training.num_envs=2", "training.batch_size=4",
+    )  # fmt: skip
+    run = marlx.train(experiment, seeds="2,4:6", out=tmp_path / "run", progress=False)
+    assert main(("export", str(run.path), "--out", str(tmp_path / "agents"))) == 0
+    found, expected = exported.evaluate(tmp_path / "agents"), run.evaluate()
+    assert set(found) == set(expected)
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
+    assert len(set(expected["evaluation_return"].tolist())) > 1  # or one seed's agents would do for all
+    capsys.readouterr()
+    assert main(("evaluate", str(tmp_path / "agents"), "--episodes", "2")) == 0
+    assert "return, IQM" in capsys.readouterr().out
+    assert main(("evaluate", str(tmp_path / "agents"), "--parameters", "best")) == 2
+    assert "exported agents have one set of parameters" in capsys.readouterr().err
+    about = tmp_path / "agents" / portable.ABOUT
+    for words in ('{"seeds": [1]}', "{", json.dumps({**json.loads(about.read_text()), "environment": "k_step_gam"})):
+        about.write_text(words)
+        assert main(("evaluate", str(tmp_path / "agents"))) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_battle_of_exported_agents_can_be_won(tmp_path: Path) -> None:
+    """By a policy that takes the last action that is available; as steps of the environment, one by one, say."""
+    environment = marlx.configure("vdn", "smax", "environment.allies=5m", "environment.enemies=2m").make_environment()
+
+    class Attack(portable.Policy):
+        def __init__(self) -> None:
+            self.about = {"n_agents": 5, "hidden_size": 1}
+            self.array = jnp
+
+        def utilities(self, memory: object, observations: object, previous_actions: object = None) -> tuple:
+            return memory, jnp.broadcast_to(jnp.arange(7.0), (*observations.shape[:-1], 7))  # type: ignore[attr-defined]
+
+    found = exported.play(environment, Attack(), jax.random.key(0), 1)
+    reset_key, run_key = jax.random.split(jax.random.key(0))
+    state, returns, steps, step = (
+        environment.reset(jax.random.split(reset_key, 1)[0]),
+        0.0,
+        0,
+        jax.jit(environment.step),
+    )
+    for key in jax.random.split(run_key, environment.spec.episode_limit):
+        actions = jnp.where(environment.available_actions(state), jnp.arange(7.0), -jnp.inf).argmax(-1)
+        state, reward, terminated, truncated, info = step(jax.random.split(key, 1)[0], state, actions)
+        returns, steps = returns + float(reward), steps + 1
+        if terminated or truncated:
+            break
+    plain = {"evaluation_return": returns, "evaluation_length": steps, "evaluation_win_rate": float(info["won"])}
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(plain)
+    assert 1 < steps < environment.spec.episode_limit
