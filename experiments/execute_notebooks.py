@@ -3,13 +3,14 @@
 Nothing of when or how long is kept, so that a notebook changes in git only where its sources or its results do.
 """
 
-import argparse
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from marlx.host.cli import guarded, one_line_parser
 
 NOTEBOOKS = sorted((Path(__file__).parent / "notebooks").glob("*.ipynb"))
 _ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     import nbformat
 
-    parser = argparse.ArgumentParser(prog="python -m experiments.execute_notebooks", description=__doc__)
+    parser = one_line_parser("python -m experiments.execute_notebooks", __doc__)
     parser.add_argument("files", nargs="*", type=Path, default=NOTEBOOKS, help="notebooks (default: all)")
     for path in parser.parse_args(arguments).files:
         with tempfile.TemporaryDirectory() as folder:
@@ -75,4 +76,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

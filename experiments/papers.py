@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record
-from marlx.host.cli import guarded, one_line_parser
+from marlx.host import cli
 
 SWEEPS = Path(__file__).parent / "sweeps"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = one_line_parser("python -m experiments.papers", __doc__)
+    parser = cli.one_line_parser("python -m experiments.papers", __doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="of files in experiments/sweeps, without .toml")
     parser.add_argument("--variant", metavar="NAME", help="of each of the files")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs lie")
@@ -30,8 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     """Trains, draws and records one result; ends the program with the sweep's exit code if that is not 0."""
-    from marlx.host import cli
-
     name = "-".join(word for word in (file.stem, variant) if word)
     words = [str(file), "--out", str(runs / name), *(("--variant", variant) if variant else ())]
     code = cli.main(["sweep", *words, "--quiet"])
@@ -72,4 +70,4 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(cli.guarded(main))

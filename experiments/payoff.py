@@ -113,7 +113,7 @@ def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> 
 
 def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path | None) -> None:
     """Prints the table, whose title ends in `words`, and draws the picture."""
-    from marlx.analysis.plots import payoff_tables
+    from marlx.analysis.plots import OF_MOST, payoff_tables
 
     truth = named(payoff)
     columns = ("method", "at the best", "greedy joint actions", "value there", "IGM gap", "s")
@@ -137,8 +137,7 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
         tables = {name: outcome.table for name, outcome in outcomes.items()}
         shares = {name: outcome.share for name, outcome in outcomes.items()}
         greedy = {name: _place(next(iter(outcome.greedy))) for name, outcome in outcomes.items()}
-        frame = "greedy joint action of most seeds"
-        figure = payoff_tables(tables, truth, shares, greedy=greedy, what="mean Q_tot over seeds", frame=frame)
+        figure = payoff_tables(tables, truth, shares, greedy=greedy, what="mean Q_tot over seeds", frame=OF_MOST)
         figure.savefig(picture, dpi=200)
         Console().print(f"picture: {picture}")
 

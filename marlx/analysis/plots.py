@@ -19,6 +19,7 @@ from matplotlib.ticker import EngFormatter
 from marlx.analysis.style import INK, PALE, PALETTE, words
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+OF_MOST = "greedy joint action of most seeds"  # what is framed in means over seeds
 _GAP = 0.065  # of the height of the axes, between labels at the ends of curves
 
 

@@ -45,7 +45,6 @@ def evaluate(folder: str | Path, episodes: int | None = None) -> dict[str, npt.N
     folder = directory.locate(folder)
     try:
         policy = portable.Policy(folder, array=jnp)
-        arrays = portable.read_safetensors(folder / portable.PARAMETERS)
         about = policy.about
         environment = marlx_envs.make(about["environment"], **about["environment_options"])
         count = episodes or about["episodes"]
@@ -59,7 +58,7 @@ def evaluate(folder: str | Path, episodes: int | None = None) -> dict[str, npt.N
         return play(environment, mine, key, count)
 
     keys = jax.vmap(jax.random.key)(jnp.asarray(about["seeds"], jnp.uint32))
-    found = jax.jit(lambda arrays, keys: jax.lax.map(lambda of: one(*of), (arrays, keys)))(arrays, keys)
+    found = jax.jit(lambda arrays, keys: jax.lax.map(lambda of: one(*of), (arrays, keys)))(policy.stacked, keys)
     return {name: np.asarray(values) for name, values in found.items()}
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from marlx_envs.options import UsageError
 
 from marlx.analysis.heat_maps import Stage, Weights, table_stages, weight_maps
-from marlx.analysis.plots import payoff_tables
+from marlx.analysis.plots import OF_MOST, payoff_tables
 from marlx.host.abreast import STANDING, abreast
 from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.results import Run
@@ -76,7 +76,7 @@ def _tables(runs: Sequence[Run], names: Sequence[str], seed: int | None) -> Any:
             tables[title], greedy[title] = table, stage.greedy
             if seed is None:
                 shares[title] = float(chosen[payoffs[0] == payoffs[0].max()].sum())
-    what, frame = whose.pop() if len(whose) == 1 else ("", "greedy joint action of most seeds")
+    what, frame = whose.pop() if len(whose) == 1 else ("", OF_MOST)
     return payoff_tables(tables, payoffs[0], shares, greedy=greedy, what=what, frame=frame)
 
 
@@ -149,7 +149,7 @@ def _whose(found: "pd.DataFrame", seed: int | None) -> tuple[str, str]:
     """Whose values are drawn, and what is framed, in words."""
     count = int(found[_COUNT].iloc[0])
     if seed is None and count > 1:
-        return f"means over {count} seeds", "greedy joint action of most seeds"
+        return f"means over {count} seeds", OF_MOST
     return "" if seed is None else f"seed {seed}", "greedy joint action"
 
 

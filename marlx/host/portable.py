@@ -51,8 +51,8 @@ class Policy:
             raise ValueError(f"seed {seed} was not exported; there are {some}")
         row = 0 if seed is None else seeds.index(seed)
         self.array = array
-        arrays = read_safetensors(Path(folder) / PARAMETERS)
-        self.params: dict[str, Any] = {name: array.asarray(stacked[row]) for name, stacked in arrays.items()}
+        self.stacked = read_safetensors(Path(folder) / PARAMETERS)  # of all seeds, [S ..]
+        self.params: dict[str, Any] = {name: array.asarray(rows[row]) for name, rows in self.stacked.items()}
 
     def initial_memory(self, *leading: int) -> Any:
         """Memory before an episode's first step, [.. N H]."""
