@@ -43,23 +43,24 @@ def evaluate(folder: str | Path, episodes: int | None = None) -> dict[str, npt.N
         UsageError: files that are missing, damaged or of an older version.
     """
     folder = directory.locate(folder)
+
+    def one(of: tuple[Mapping[str, jax.Array], chex.PRNGKey]) -> dict[str, jax.Array]:
+        params, key = of
+        mine = copy.copy(policy)
+        mine.params = dict(params)
+        return play(environment, mine, key, count)
+
     try:
         policy = portable.Policy(folder, array=jnp)
         about = policy.about
         environment = marlx_envs.make(about["environment"], **about["environment_options"])
         count = episodes or about["episodes"]
+        seeds = policy.stacked, jax.vmap(jax.random.key)(jnp.asarray(about["seeds"], jnp.uint32))
+        traced = jax.jit(lambda seeds: jax.lax.map(one, seeds)).lower(seeds)  # arrays that are missing are missed here
     except (OSError, ValueError, KeyError, TypeError) as error:
         words = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{folder} cannot be read as exported agents ({words}); export the run again") from error
-
-    def one(params: Mapping[str, jax.Array], key: chex.PRNGKey) -> dict[str, jax.Array]:
-        mine = copy.copy(policy)
-        mine.params = dict(params)
-        return play(environment, mine, key, count)
-
-    keys = jax.vmap(jax.random.key)(jnp.asarray(about["seeds"], jnp.uint32))
-    found = jax.jit(lambda arrays, keys: jax.lax.map(lambda of: one(*of), (arrays, keys)))(policy.stacked, keys)
-    return {name: np.asarray(values) for name, values in found.items()}
+    return {name: np.asarray(values) for name, values in traced.compile()(seeds).items()}
 
 
 def play(environment: Environment, policy: portable.Policy, key: chex.PRNGKey, episodes: int) -> dict[str, jax.Array]:

@@ -134,6 +134,13 @@ def test_exported_agents_play_as_the_run_does(tmp_path: Path, capsys: pytest.Cap
     assert "return, IQM" in capsys.readouterr().out
     assert main(("evaluate", str(tmp_path / "agents"), "--parameters", "best")) == 2
     assert "exported agents have one set of parameters" in capsys.readouterr().err
+    file = tmp_path / "agents" / portable.PARAMETERS
+    arrays = portable.read_safetensors(file)
+    missing = min(arrays)
+    with file.open("wb") as opened:
+        write_safetensors(opened, {name: array for name, array in arrays.items() if name != missing})
+    assert main(("evaluate", str(tmp_path / "agents"))) == 2
+    assert f"lacks '{missing}'" in capsys.readouterr().err
     about = tmp_path / "agents" / portable.ABOUT
     for words in ('{"seeds": [1]}', "{", json.dumps({**json.loads(about.read_text()), "environment": "k_step_gam"})):
         about.write_text(words)
