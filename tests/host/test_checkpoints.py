@@ -1,5 +1,6 @@
 """Which checkpoints there are, what they hold, and when one is due."""
 
+import itertools
 import os
 import threading
 from contextlib import suppress
@@ -107,25 +108,28 @@ def test_a_large_replay_is_saved_on_demand_only(
 
 def test_what_a_failed_save_still_writes_is_no_obstacle(tmp_path: Path) -> None:
     """A disk that was full: the save has failed, and for a moment its threads put files into its folder."""
-    left, ended, written = tmp_path / "checkpoints" / f"0{checkpoints.UNFINISHED}", threading.Event(), []
+    left, written = tmp_path / "checkpoints" / f"0{checkpoints.UNFINISHED}", threading.Event()
+    ended = threading.Event()
     left.mkdir(parents=True)
 
     def write() -> None:
-        while not ended.wait(1e-4):
+        for number in itertools.count():
+            if ended.wait(1e-4):
+                return
             with suppress(OSError):
                 (left / "state").mkdir(exist_ok=True)
-                (left / "state" / str(len(written))).touch()
-                written.append(left)
+                (left / "state" / str(number)).touch()
+                written.set()
 
     writer, stop = threading.Thread(target=write), threading.Timer(0.3, ended.set)
     writer.start()
+    assert written.wait(60)  # or the folder is gone before the first, and nothing is shown
     stop.start()
     opened = Checkpoints(tmp_path)
     ended.set()
     writer.join()
     opened.save({"count": 1}, {"x": np.arange(3.0)})
     opened.close()
-    assert written
     (saved,) = Checkpoints(tmp_path).newest_first(pytest.fail)
     assert saved.number == 0 and saved.arrays["x"].tolist() == [0, 1, 2]
 
