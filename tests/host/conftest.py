@@ -63,3 +63,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("resume") / "whole"
     run(out)
     return out
+
+
+@pytest.fixture(scope="session")
+def whole_one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a width of 1. Not to be changed."""
+    from .resuming import run
+
+    out = tmp_path_factory.mktemp("resume") / "whole"
+    run(out, width=1)
+    return out
