@@ -21,8 +21,8 @@ from marlx.host.cli import guarded, one_line_parser
 if TYPE_CHECKING:
     import pandas as pd
 
-# The paper does not say whether rounds share their parameters: here they do, unless they are kept apart.
-VARIANTS = {"mrvf, rounds apart": ("mrvf", "algorithm.share_rounds=false")}
+# The paper does not say whether rounds share their parameters: on these games they do not, unless asked to.
+VARIANTS = {"mrvf, rounds shared": ("mrvf", "algorithm.share_rounds=true")}
 METHODS = (
     "mrvf", *VARIANTS, "mrvf_single", "mrvf_non_strict", "qmix", "qtran", "cw_qmix", "qplex", "resq", "na2q",
     "pow_qmix",
