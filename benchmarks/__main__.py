@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import common
 
-NAMES = ("throughput", "methods", "seeds", "mass", "company", "sweeps", "memory", "compile", "smax")
+NAMES = ("throughput", "methods", "seeds", "mass", "company", "sweeps", "memory", "compile", "smax", "theory")
 
 
 def main(arguments: list[str] | None = None) -> int:

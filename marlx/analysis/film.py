@@ -37,6 +37,8 @@ def page(scene: Scene) -> str:
         "lines": scene.lines,
         "colours": COLOURS,
         "shapes": SHAPES,
+        "kinds": scene.kinds,
+        "signs": scene.signs,
         "frames": [
             {"caption": frame.caption, "entities": [_rounded(e) for e in frame.entities]} for frame in scene.frames
         ],
@@ -48,11 +50,12 @@ def _picture(scene: Scene, frame: Frame) -> Image.Image:
     cell = _FINER * _SIDE / max(scene.width, scene.height)
     width, height = round(cell * scene.width), round(cell * scene.height)
     top, bottom = 24 * _FINER, 26 * _FINER
-    image = Image.new("RGB", (width + 1, height + top + bottom), _PAPER)
+    image = Image.new("RGB", (width + 1, height + top + 2 * bottom), _PAPER)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(13 * _FINER)
     draw.text((4 * _FINER, top / 2), scene.title, fill=_INK, font=font, anchor="lm")
     draw.text((4 * _FINER, top + height + bottom / 2), frame.caption, fill=_INK, font=font, anchor="lm")
+    _legend(draw, scene, top + height + 1.5 * bottom)
     columns, rows = (scene.width, scene.height) if scene.lines else (1, 1)
     for k in range(columns + 1):
         draw.line((width * k / columns, top, width * k / columns, top + height), fill=_LINE, width=_FINER)
@@ -63,20 +66,34 @@ def _picture(scene: Scene, frame: Frame) -> Image.Image:
     return image.resize((image.width // _FINER, image.height // _FINER), Image.Resampling.LANCZOS)
 
 
-def _draw(draw: ImageDraw.ImageDraw, entity: Entity, cell: float, top: int) -> None:
-    x, y, r = entity.x * cell, top + entity.y * cell, entity.radius * cell
-    colour = COLOURS[entity.kind]
-    if entity.aim is not None:
-        draw.line((x, y, entity.aim[0] * cell, top + entity.aim[1] * cell), fill=colour, width=2 * _FINER)
-    if entity.marked:
-        draw.ellipse((x - 1.25 * r, y - 1.25 * r, x + 1.25 * r, y + 1.25 * r), outline=_MARK, width=2 * _FINER)
-    shape = SHAPES[entity.kind]
+def _legend(draw: ImageDraw.ImageDraw, scene: Scene, y: float) -> None:
+    """One line: the kinds that are seen, then what else is drawn."""
+    r, x, font = 5.0 * _FINER, 4.0 * _FINER, ImageFont.load_default(11 * _FINER)
+    for kind in scene.kinds:
+        _shape(draw, kind, x + r, y, r)
+        draw.text((x + 3 * r, y), kind, fill=_INK, font=font, anchor="lm")
+        x += 5 * r + draw.textlength(kind, font)
+    draw.text((x, y), scene.signs, fill=_INK, font=font, anchor="lm")
+
+
+def _shape(draw: ImageDraw.ImageDraw, kind: str, x: float, y: float, r: float) -> None:
+    colour, shape = COLOURS[kind], SHAPES[kind]
     if shape == "circle":
         draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
     elif shape == "square":
         draw.rectangle((x - 0.9 * r, y - 0.9 * r, x + 0.9 * r, y + 0.9 * r), fill=colour)
     else:
         draw.polygon([(x, y - r), (x - r, y + r), (x + r, y + r)], fill=colour)
+
+
+def _draw(draw: ImageDraw.ImageDraw, entity: Entity, cell: float, top: int) -> None:
+    x, y, r = entity.x * cell, top + entity.y * cell, entity.radius * cell
+    if entity.aim is not None:
+        aim = entity.aim[0] * cell, top + entity.aim[1] * cell
+        draw.line((x, y, *aim), fill=COLOURS[entity.kind], width=2 * _FINER)
+    if entity.marked:
+        draw.ellipse((x - 1.25 * r, y - 1.25 * r, x + 1.25 * r, y + 1.25 * r), outline=_MARK, width=2 * _FINER)
+    _shape(draw, entity.kind, x, y, r)
     if entity.label:
         draw.text((x, y), entity.label, fill=_PAPER, font=ImageFont.load_default(max(1.1 * r, 8)), anchor="mm")
     if entity.health < 1:

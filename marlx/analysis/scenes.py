@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,13 @@ class Entity(NamedTuple):
     marked: bool = False  # it tries to catch
 
 
+# What is drawn beside the entities themselves.
+SIGNS = {
+    "predator_prey": "line: next move; ring: tries to catch",
+    "smax": "line: next move, shot or healing; bar: health",
+}
+
+
 class Frame(NamedTuple):
     """One moment."""
 
@@ -42,6 +50,13 @@ class Scene:
     height: int
     lines: bool  # between cells
     frames: list[Frame]
+    signs: str = ""  # what lines, rings and bars say
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """Kinds that are seen, in the order of `SHAPES`."""
+        seen = {entity.kind for frame in self.frames for entity in frame.entities}
+        return [kind for kind in SHAPES if kind in seen]
 
 
 class Episode(NamedTuple):
@@ -72,7 +87,7 @@ def scene(name: str, environment: Any, episode: Episode, title: str) -> Scene:
         )
         for t, of in enumerate(entities)
     ]
-    return Scene(title, width, height, lines, frames)
+    return Scene(title, width, height, lines, frames, SIGNS[name])
 
 
 _Drawn = tuple[int, int, bool, list[list[Entity]]]

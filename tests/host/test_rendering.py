@@ -75,10 +75,13 @@ def test_the_files_hold_every_frame() -> None:
     gif(found, file)
     image = Image.open(file)
     assert image.n_frames == 3 and image.width == 400
+    legend = np.asarray(image.convert("RGB"))[-26:].reshape(-1, 3)
+    assert all((abs(legend - colour).sum(-1) < 30).sum() > 40 for colour in ([0, 0x72, 0xB2], [0xD5, 0x5E, 0]))
     text = page(found)
     assert "<title>two &amp; three</title>" in text and "://" not in text and "src=" not in text
     data = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
     assert len(data["frames"]) == 3
+    assert data["kinds"] == ["agent", "stag"] and data["signs"] == "line: next move; ring: tries to catch"
     assert data["frames"][0]["entities"][2] == {
         "kind": "agent", "label": "2", "x": 2.5, "y": 1.5, "radius": 0.36, "health": 1.0, "aim": [1.8, 1.5],
     }  # fmt: skip
