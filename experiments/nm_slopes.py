@@ -1,13 +1,15 @@
 """Which way up utilities settle in a battle where slopes are free: `python -m experiments.nm_slopes`.
 
-For each way to train, at some points of it: what the greedy team returns; the share of slopes dQ_tot/dq_i that are
-negative (there an agent's greedy action is the one that Q_tot likes least); and how often Q_tot would be larger if one
-agent alone chose another action. In the steps of a greedy team, and of one that acts at random half of the time.
+For each way to train, each seed and some points of training, where the team is greedy and where each agent acts at
+random half of the time: the mean return; the share of slopes dQ_tot/dq_i, at the greedy joint action, that are negative
+(there Q_tot falls, locally, as the utility of an agent's greedy action rises); and the share of steps at which Q_tot
+would be larger if one agent alone chose another action. Both shares are 0 for a monotone mixer.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +17,11 @@ from rich.table import Table
 from experiments import record
 from experiments.record import RESULTS
 from marlx.host.cli import guarded, one_line_parser
+
+if TYPE_CHECKING:
+    import jax
+
+    from marlx.program import Program
 
 # As in the small variants of the ablations (sweeps/nm_qmix_ablations.toml, nm_qmix_beta.toml).
 BATTLE = ("algorithm.profile=nm", "environment.scenario=3m", "training.batch_size=32", "evaluation.interval=0")
@@ -25,6 +32,7 @@ WAYS = {
     "QMIX, beta from 0.5": ("qmix", "algorithm.target=sarsa_lambda", "algorithm.intrinsic=rnd"),
 }
 COLUMNS = ("epsilon", "return", "negative slopes", "one agent could gain")
+TEAMS = 32  # that play side by side; the first episode of each counts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = one_line_parser("python -m experiments.nm_slopes", __doc__)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, nargs="+", default=[40_000, 80_000, 160_000], help="where to look")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 
@@ -44,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append({"way": name, **found})
             table.add_row(*(f"{x:.2f}" if isinstance(x, float) else str(x) for x in rows[-1].values()))
     Console().print(table)
-    record.write(RESULTS / "nm_slopes.json", found=rows)
+    record.write(options.out / "nm_slopes.json", found=rows)
 
 
 def looked_at(words: Sequence[str], seeds: int, points: Sequence[int], *overrides: str) -> Iterator[dict[str, Any]]:
@@ -59,59 +68,77 @@ def looked_at(words: Sequence[str], seeds: int, points: Sequence[int], *override
     program = Program(experiment)
     fleet = Fleet(program, experiment.numbers(), range(seeds))
     fleet.compile()
+    measured = measuring(program)
     state, at = fleet.init(), 0
     for point in points:
         iteration = -(-point // program.plan.steps_per_iteration)
         state, at = fleet.train(at, iteration - at, state), iteration
-        learners = fleet.cut(state.learner)
         for epsilon in (0.0, 0.5):
-            found = [x.tolist() for x in _measured(program, learners, experiment, epsilon)]
+            found = [x.tolist() for x in measured(fleet.cut(state.learner), epsilon)]
             for seed, row in enumerate(zip(*found, strict=True)):
                 yield {"steps": point, "seed": seed, **dict(zip(COLUMNS, (epsilon, *row), strict=True))}
 
 
-def _measured(program: Any, learners: Any, experiment: Any, epsilon: float) -> Any:
-    """Return, share of negative slopes, and share of steps with a better deviation, [S] each; over 32 episodes."""
+def measuring(program: "Program") -> Any:
+    """A compiled function of (learners [S], epsilon): return and both shares, [S] each, over the first episodes."""
     import jax
     import jax.numpy as jnp
 
-    from marlx.agents import AgentOptions, take
+    from marlx import exploration
+    from marlx.agents import AgentOptions
     from marlx.settings import Training
 
-    spec, rollout = program.environment.spec, program.trainer(experiment.numbers()).rollout
-    method = program.rule.make(
-        spec, AgentOptions(**experiment.agent), experiment.algorithm, Training(**experiment.training)
-    )
+    experiment, spec = program.experiment, program.environment.spec
+    rollout = program.trainer(experiment.numbers()).rollout
+    agent, training = AgentOptions(**experiment.agent), Training(**experiment.training)
+    method = program.rule.make(spec, agent, experiment.algorithm, training)
 
-    def one(learner: Any) -> tuple[jax.Array, ...]:
-        team = rollout.reset(jax.random.key(1), 32)
-        _, rows, episodes = rollout.run(learner, team, jax.random.key(2), jnp.float32(epsilon), spec.episode_limit)
+    def one(learner: Any, epsilon: jax.Array) -> tuple[jax.Array, ...]:
+        team = rollout.reset(jax.random.key(1), TEAMS)
+        _, rows, episodes = rollout.run(learner, team, jax.random.key(2), epsilon, spec.episode_limit)
         batch = rollout.batch(rows)
         played = method.play(learner.params, batch.view)
-        greedy = jnp.where(batch.view.available, played.utilities, -jnp.inf).argmax(-1)
-        steps, greedy = batch.of_steps((played, greedy))
+        steps, greedy = batch.of_steps((played, exploration.greedy(played.utilities, batch.view.available)))
+        available = steps.view.available
 
-        def mixed(utilities: jax.Array) -> jax.Array:
+        def mix(utilities: jax.Array) -> jax.Array:
             joint: jax.Array = method.mixer.apply(learner.params["mixer"], utilities, steps.view.state)
             return joint
 
-        chosen = take(steps.utilities, greedy)  # [T B N]
-        joint, pull = jax.vjp(mixed, chosen)
-        (slopes,) = pull(jnp.ones_like(joint))
-        eye = jnp.eye(spec.n_agents)[:, None, None, None]  # agent i alone takes action a: [N A T B N]
-        alone = jnp.where(eye == 1, jnp.moveaxis(steps.utilities, -1, 0)[None], chosen)
-        may = jnp.moveaxis(steps.view.available, (-2, -1), (0, 1))  # [N A T B]
-        best = jnp.where(may, mixed(alone), -jnp.inf).max((0, 1))
-        valid = batch.valid
-        gains = (best > joint + 1e-4) & valid
-        ended = episodes.ended
+        slopes, gain = slopes_and_gain(mix, steps.utilities, greedy, available)
+        ends = jnp.cumsum(episodes.ended, axis=0)
+        first = batch.valid & (ends - episodes.ended == 0)
+        deciding = first[..., None] & (available.sum(-1) > 1)  # an agent that has died has one action
+        returns = jnp.where(episodes.ended & (ends == 1), episodes.returns, 0).sum(0)
         return (
-            jnp.where(ended, episodes.returns, 0).sum() / ended.sum(),
-            ((slopes < 0) & valid[..., None]).sum() / (valid.sum() * spec.n_agents),
-            gains.sum() / valid.sum(),
+            returns.mean(),
+            (deciding & (slopes < 0)).sum() / deciding.sum(),
+            (first & (gain > 1e-4)).sum() / first.sum(),
         )
 
-    return jax.jit(jax.vmap(one))(learners)
+    return jax.jit(jax.vmap(one, (0, None)))
+
+
+def slopes_and_gain(
+    mix: "Callable[[jax.Array], jax.Array]", utilities: "jax.Array", greedy: "jax.Array", available: "jax.Array"
+) -> "tuple[jax.Array, jax.Array]":
+    """dQ_tot/dq_i [.. N] at greedy joint actions, and the most that Q_tot gains there by one agent's other action [..].
+
+    Args:
+        mix: Q_tot [..] of utilities [.. N], and of ones with more leading axes.
+        utilities: [.. N A]; greedy: int [.. N]; available: bool [.. N A].
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from marlx.agents import take
+
+    chosen = take(utilities, greedy)
+    joint, pull = jax.vjp(mix, chosen)
+    here = jnp.eye(chosen.shape[-1], dtype=bool).reshape(-1, *(1,) * chosen.ndim, chosen.shape[-1])  # [N 1 .. N]
+    alone = jnp.where(here, jnp.moveaxis(utilities, -1, 0), chosen)  # [N A .. N]
+    may = jnp.moveaxis(available, (-2, -1), (0, 1))  # [N A ..]
+    return pull(jnp.ones_like(joint))[0], jnp.where(may, mix(alone), -jnp.inf).max((0, 1)) - joint
 
 
 if __name__ == "__main__":

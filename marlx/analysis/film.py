@@ -17,7 +17,7 @@ _FINER = 2  # drawn larger, then reduced: smooth edges
 
 
 def gif(scene: Scene, file: BinaryIO, milliseconds: int = 150) -> None:
-    """Writes an animated GIF that begins anew after its end; the last frame stays for a second and a half."""
+    """Writes an animated GIF with a legend. It begins anew after its end; the last frame stays for 1.5 s."""
     pictures = [_picture(scene, frame) for frame in scene.frames]
     some = pictures[:: max(1, len(pictures) // 4)]
     strip = Image.new("RGB", (some[0].width, some[0].height * len(some)))
@@ -30,7 +30,7 @@ def gif(scene: Scene, file: BinaryIO, milliseconds: int = 150) -> None:
 
 
 def page(scene: Scene) -> str:
-    """HTML, complete in itself: a board, a slider, and keys (space, left, right)."""
+    """HTML, complete in itself: a board, a slider, keys (space, left, right), and a legend."""
     data = {
         "width": scene.width,
         "height": scene.height,
@@ -49,13 +49,14 @@ def page(scene: Scene) -> str:
 def _picture(scene: Scene, frame: Frame) -> Image.Image:
     cell = _FINER * _SIDE / max(scene.width, scene.height)
     width, height = round(cell * scene.width), round(cell * scene.height)
-    top, bottom = 24 * _FINER, 26 * _FINER
-    image = Image.new("RGB", (width + 1, height + top + 2 * bottom), _PAPER)
+    top, line = 24 * _FINER, 22 * _FINER
+    size = (max(width, _FINER * _SIDE) + 1, top + height + 3 * line)  # words need their place beside a narrow board
+    image = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(13 * _FINER)
     draw.text((4 * _FINER, top / 2), scene.title, fill=_INK, font=font, anchor="lm")
-    draw.text((4 * _FINER, top + height + bottom / 2), frame.caption, fill=_INK, font=font, anchor="lm")
-    _legend(draw, scene, top + height + 1.5 * bottom)
+    draw.text((4 * _FINER, top + height + line / 2), frame.caption, fill=_INK, font=font, anchor="lm")
+    _legend(draw, scene, top + height + 1.5 * line, line)
     columns, rows = (scene.width, scene.height) if scene.lines else (1, 1)
     for k in range(columns + 1):
         draw.line((width * k / columns, top, width * k / columns, top + height), fill=_LINE, width=_FINER)
@@ -66,14 +67,14 @@ def _picture(scene: Scene, frame: Frame) -> Image.Image:
     return image.resize((image.width // _FINER, image.height // _FINER), Image.Resampling.LANCZOS)
 
 
-def _legend(draw: ImageDraw.ImageDraw, scene: Scene, y: float) -> None:
-    """One line: the kinds that are seen, then what else is drawn."""
+def _legend(draw: ImageDraw.ImageDraw, scene: Scene, y: float, line: float) -> None:
+    """A line of the kinds that are seen, and one of what else is drawn."""
     r, x, font = 5.0 * _FINER, 4.0 * _FINER, ImageFont.load_default(11 * _FINER)
     for kind in scene.kinds:
         _shape(draw, kind, x + r, y, r)
         draw.text((x + 3 * r, y), kind, fill=_INK, font=font, anchor="lm")
         x += 5 * r + draw.textlength(kind, font)
-    draw.text((x, y), scene.signs, fill=_INK, font=font, anchor="lm")
+    draw.text((4 * _FINER, y + line), scene.signs, fill=_INK, font=font, anchor="lm")
 
 
 def _shape(draw: ImageDraw.ImageDraw, kind: str, x: float, y: float, r: float) -> None:

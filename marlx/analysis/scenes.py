@@ -27,13 +27,6 @@ class Entity(NamedTuple):
     marked: bool = False  # it tries to catch
 
 
-# What is drawn beside the entities themselves.
-SIGNS = {
-    "predator_prey": "line: next move; ring: tries to catch",
-    "smax": "line: next move, shot or healing; bar: health",
-}
-
-
 class Frame(NamedTuple):
     """One moment."""
 
@@ -76,7 +69,7 @@ def check_drawn(name: str) -> None:
 def scene(name: str, environment: Any, episode: Episode, title: str) -> Scene:
     """The scene of an episode. Raises `UsageError` for an environment that nobody knows how to draw."""
     check_drawn(name)
-    width, height, lines, entities = _DRAWN[name](environment, episode)
+    width, height, lines, entities, signs = _DRAWN[name](environment, episode)
     total = np.concatenate([[0.0], np.cumsum(episode.rewards)])
     last = len(episode.rewards)
     frames = [
@@ -87,10 +80,10 @@ def scene(name: str, environment: Any, episode: Episode, title: str) -> Scene:
         )
         for t, of in enumerate(entities)
     ]
-    return Scene(title, width, height, lines, frames, SIGNS[name])
+    return Scene(title, width, height, lines, frames, signs)
 
 
-_Drawn = tuple[int, int, bool, list[list[Entity]]]
+_Drawn = tuple[int, int, bool, list[list[Entity]], str]  # the fields of a scene
 
 
 def _predator_prey(environment: Any, episode: Episode) -> _Drawn:
@@ -117,7 +110,8 @@ def _predator_prey(environment: Any, episode: Episode) -> _Drawn:
                 still = frozen is not None and bool(frozen[t, index])
                 found.append(Entity("agent", str(index + 1), x, y, 0.36, 0.4 if still else 1.0, aim, action == _CATCH))
         frames.append(found)
-    return environment.width, environment.height, True, frames
+    signs = "line: next move; ring: tries to catch" + ("; bar: frozen" if frozen is not None else "")
+    return environment.width, environment.height, True, frames, signs
 
 
 def _smax(environment: Any, episode: Episode) -> _Drawn:
@@ -144,7 +138,7 @@ def _smax(environment: Any, episode: Episode) -> _Drawn:
             kind, share = "ally" if unit < allies else "enemy", float(healths[t, unit]) / own.health
             found.append(Entity(kind, own.letter, x, y, 1.4 * own.radius, share, aim))
         frames.append(found)
-    return _cut(frames)
+    return (*_cut(frames), "line: next move, shot or healing; bar: health")
 
 
 def _target(slot: int, unit: int, allies: int, units: int, heals: bool) -> int:
@@ -154,8 +148,8 @@ def _target(slot: int, unit: int, allies: int, units: int, heals: bool) -> int:
     return units - 1 - slot if heals else allies - 1 - slot
 
 
-def _cut(frames: list[list[Entity]], margin: float = 2.0) -> _Drawn:
-    """The part of a map on which anything ever stands."""
+def _cut(frames: list[list[Entity]], margin: float = 2.0) -> tuple[int, int, bool, list[list[Entity]]]:
+    """The part of a map on which anything ever stands; a map has no cells."""
     places = np.array([(entity.x, entity.y) for frame in frames for entity in frame])
     left, top = np.floor(places.min(axis=0) - margin)
     width, height = np.ceil(places.max(axis=0) + margin - (left, top))

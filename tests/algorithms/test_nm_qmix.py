@@ -9,6 +9,7 @@ import pytest
 from marlx_envs.options import UsageError
 
 import marlx
+from experiments.nm_slopes import slopes_and_gain
 from marlx.intrinsic.base import Steps
 from marlx.types import Batch, Progress
 from tests.algorithms.learning import START, batch, learner
@@ -137,3 +138,11 @@ def test_unconstrained_mixer_recovers_a_payoff_that_is_not_monotone() -> None:
     payoff = np.array([[12, -12, -12], [-12, 0, 0], [-12, 0, 0]])
     np.testing.assert_allclose(outcome.table, payoff, atol=0.1)
     assert outcome.igm_broken > 0  # and greedy agents still need not find the best of it (specification, 4.5)
+
+
+@pytest.mark.parametrize("may, gain", [([[True, True], [True, True]], 1), ([[True, True], [True, False]], 0)])
+def test_slopes_and_gain_by_hand(may: list[list[bool]], gain: float) -> None:
+    """Q_tot = 2 q_1 - q_2: agent 2 would do better with its other action, where it may choose it."""
+    utilities, greedy = jnp.array([[1.0, 3], [5, 4]]), jnp.array([1, 0])
+    found = slopes_and_gain(lambda q: 2 * q[..., 0] - q[..., 1], utilities, greedy, jnp.array(may))
+    assert [x.tolist() for x in found] == [[2, -1], gain]

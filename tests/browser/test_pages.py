@@ -148,7 +148,7 @@ def test_the_slider_of_a_film(tmp_path: Path, visit: Visit) -> None:
     file = tmp_path / "film.html"
     file.write_text(film_page(Scene("a film", 3, 2, True, frames, "ring: tries")))
     page = visit(file)
-    assert page.locator("#legend > span").all_inner_texts() == ["● agent", "ring: tries"]
+    assert page.locator("#legend").inner_text().split("\n") == ["● agent", "ring: tries"]
     slider, caption = page.get_by_label("step"), page.locator("#caption")
     assert caption.inner_text() == "first"
     pixel = "([x, y]) => [...document.getElementById('board').getContext('2d').getImageData(x, y, 1, 1).data]"

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +26,13 @@ from marlx.host.results import Run
 from marlx.program import Program
 
 
-def two_by_three() -> Scene:
+def two_by_three(frozen: Any = None) -> Scene:
     """Two steps on 2 rows and 3 columns: agent 1 tries to catch below it, then the prey is gone."""
     environment = marlx_envs.make("predator_prey", height=2, width=3, n_agents=2, n_stags=1, episode_limit=5)
     grid = environment.grid  # type: ignore[attr-defined]
     agents = np.array([[grid.cell(0, 0), grid.cell(1, 2)], [grid.cell(0, 0), grid.cell(1, 1)], [grid.none] * 2])
     prey = np.array([[grid.cell(1, 0)], [grid.cell(1, 0)], [grid.none]])
-    states = PredatorPreyState(agents, prey, np.arange(3), None)
+    states = PredatorPreyState(agents, prey, np.arange(3), frozen)
     episode = Episode(states, np.array([[5, 2], [5, 5]]), np.array([-2.0, 10.0]))
     return scene("predator_prey", environment, episode, "two & three")
 
@@ -44,7 +45,8 @@ def test_a_scene_of_predator_prey() -> None:
     assert (first.label, first.x, first.y, first.marked, first.aim) == ("1", 0.5, 0.5, True, None)
     assert (second.x, second.y, second.aim) == (2.5, 1.5, (1.8, 1.5))
     assert [frame.caption.split("   ")[1] for frame in found.frames] == ["return 0", "return -2", "return 8"]
-    assert found.frames[2].entities == []
+    assert found.frames[2].entities == [] and found.signs == "line: next move; ring: tries to catch"
+    assert two_by_three(np.zeros((3, 2), bool)).signs.endswith("; bar: frozen")
 
 
 def battle(health: list[list[float]], actions: list[list[int]]) -> list[Frame]:
@@ -75,13 +77,13 @@ def test_the_files_hold_every_frame() -> None:
     gif(found, file)
     image = Image.open(file)
     assert image.n_frames == 3 and image.width == 400
-    legend = np.asarray(image.convert("RGB"))[-26:].reshape(-1, 3)
+    legend = np.asarray(image.convert("RGB"))[-44:-22].reshape(-1, 3)
     assert all((abs(legend - colour).sum(-1) < 30).sum() > 40 for colour in ([0, 0x72, 0xB2], [0xD5, 0x5E, 0]))
     text = page(found)
     assert "<title>two &amp; three</title>" in text and "://" not in text and "src=" not in text
     data = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
     assert len(data["frames"]) == 3
-    assert data["kinds"] == ["agent", "stag"] and data["signs"] == "line: next move; ring: tries to catch"
+    assert data["kinds"] == ["agent", "stag"] and data["signs"] == found.signs
     assert data["frames"][0]["entities"][2] == {
         "kind": "agent", "label": "2", "x": 2.5, "y": 1.5, "radius": 0.36, "health": 1.0, "aim": [1.8, 1.5],
     }  # fmt: skip

@@ -6,17 +6,16 @@ const cell = 1200 / Math.max(data.width, data.height), pen = board.getContext("2
 board.width = Math.round(cell * data.width);
 board.height = Math.round(cell * data.height);
 time.max = data.frames.length - 1;
-const signs = { circle: "\u25cf", square: "\u25a0", triangle: "\u25b2" };
-for (const kind of [...data.kinds, null]) {
-  const entry = document.createElement("span");
-  if (kind !== null) {
-    const sign = document.createElement("span");
-    sign.textContent = signs[data.shapes[kind]];
-    sign.style.color = data.colours[kind];
-    entry.append(sign, ` ${kind}`);
-  } else entry.textContent = data.signs;
-  document.getElementById("legend").append(entry);
+const glyphs = { circle: "\u25cf", square: "\u25a0", triangle: "\u25b2" };
+const legend = document.getElementById("legend");
+for (const kind of data.kinds) {
+  const glyph = document.createElement("span"), entry = document.createElement("span");
+  glyph.textContent = glyphs[data.shapes[kind]];
+  glyph.style.color = data.colours[kind];
+  entry.append(glyph, ` ${kind}`);
+  legend.append(entry);
 }
+legend.append(data.signs);
 let timer = null;
 
 function shape(entity) {
