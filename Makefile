@@ -21,7 +21,7 @@ help:  ## list the targets
 demo: .venv/.core  ## train many seeds, print a table, draw a picture (about two minutes)
 	$(bin)/python -m experiments.demo
 
-bench: .venv/.dev  ## measure throughput, seeds, memory and compile time
+bench: .venv/.dev  ## measure speed, memory and compile time; all of it takes hours
 	$(bin)/python -m benchmarks
 
 docs: .venv/.dev  ## build the documentation to build/docs

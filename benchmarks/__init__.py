@@ -1,1 +1,1 @@
-"""Speed and size, measured: `python -m benchmarks [throughput|seeds|memory|compile] [--json FILE]`."""
+"""Speed and size, measured: `python -m benchmarks [NAME ..] [--json FILE]`; `--help` lists the names."""

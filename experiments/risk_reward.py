@@ -98,9 +98,10 @@ def report(frame: "pd.DataFrame", path: Path) -> None:
     last = frame.sort_values("env_steps").groupby(["setting", "method", "game", "seed"]).last()
     last["optimal"] = last["normalised_return"] > 1 - 1e-4
     last["agreement"] = last["return"] >= 0
-    means = last.groupby(["setting", "method"], sort=False).mean().reset_index()
-    rank = {pair: number for number, pair in enumerate(itertools.product(SETTINGS, METHODS))}
-    means = means.iloc[[*sorted(range(len(means)), key=lambda i: rank[means["setting"][i], means["method"][i]])]]
+    means = last.groupby(["setting", "method"], sort=False).mean()
+    known = [*itertools.product(SETTINGS, METHODS)]
+    order = sorted(means.index, key=lambda pair: known.index(pair) if pair in known else len(known))
+    means = means.loc[order].reset_index()
     table = Table("setting", "method", "normalised return", "at the optimum", "agreement", "rounds 1, 2, 3", "s")
     values: dict[str, dict[str, Any]] = {setting: {} for setting in means["setting"]}
     found: dict[str, Any] = {}

@@ -15,7 +15,7 @@ quick = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
 if quick and version("jaxlib").startswith("0.10."):  # as in marlx.engine.seeds; XLA ends the process at an unknown flag
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
-# And of that a tenth into looking for garbage among what tracing allocates.
+# A tenth of the time that `-k damaged_checkpoint` takes went into looking for garbage among what tracing allocates.
 gc.set_threshold(200_000, 20, 20)
 
 # A shell's background job has this one ignored, and so would every process that a test starts and interrupts.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import beside_jaxmarl, common
+from benchmarks import beside_jaxmarl, common, theory
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,3 +71,11 @@ def test_a_table_and_its_record(tmp_path: Path) -> None:
         assert row[0] in done.stdout and len(row) == len(table["columns"])
         assert all(value > 0 for value in row[1:])
         assert row[1] < row[2]  # packed rows are smaller than arrays of float32
+
+
+def test_the_theory_desk() -> None:
+    (table,) = theory.run(quick=True)
+    *methods, total = table.rows
+    found = {row[0]: row[1:] for row in methods}
+    assert found["resq"][1::2] == (1, 1) and 0 < found["vdn"][1] < found["mrvf"][1] < 1
+    assert total[1] == pytest.approx(sum(row[1] for row in methods))

@@ -147,9 +147,9 @@ def _recorded(name: str) -> Iterator[str]:
     for label, found in record("risk_reward")["means"].items():
         setting, _, method = label.partition(", ")
         if method.partition(",")[0] == name:
-            apart = method.partition(", ")[2]
+            variant = method.partition(", ")[2]
             yield (
-                f"- `risk_reward` {setting}{f', {apart}' if apart else ''}: mean normalised return "
+                f"- `risk_reward` {setting}{f', {variant}' if variant else ''}: mean normalised return "
                 f"{found['normalised_return']:.2f}, at the optimum {found['optimal']:.0%}"
             )
     for path in sorted(RESULTS.glob("predator_prey_*.json")):

@@ -290,8 +290,9 @@ def test_methods_and_their_profile() -> None:
     assert dict(loose.algorithm) == {**full.algorithm, "strict": False}
     house = [marlx.configure(f"mrvf{x}", "predator_prey").training for x in ("", "_single", "_non_strict")]
     assert [numbers["updates_per_iteration"] for numbers in house] == [2, 2, 2]
-    games = [marlx.configure(f"mrvf{x}", "risk_reward").algorithm for x in ("", "_single", "_non_strict")]
-    assert [numbers["share_rounds"] for numbers in games] == [False, True, False] and full.algorithm["share_rounds"]
+    games = [marlx.configure(f"mrvf{x}", "risk_reward") for x in ("", "_single", "_non_strict")]
+    assert [game.algorithm["share_rounds"] for game in games] == [False, True, False] and full.algorithm["share_rounds"]
+    assert [game.training["updates_per_iteration"] for game in games] == [4, 4, 4]
     paper = marlx.configure("mrvf", "predator_prey", "algorithm.profile=mrvf").training
     assert (paper["optimiser"], paper["batch_size"], paper["epsilon_steps"]) == ("rmsprop", 32, 50_000)
 

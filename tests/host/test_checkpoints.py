@@ -1,9 +1,8 @@
 """Which checkpoints there are, what they hold, and when one is due."""
 
-import itertools
 import os
+import shutil
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,28 +105,25 @@ def test_a_large_replay_is_saved_on_demand_only(
     assert any(name.startswith("learner/") for name in saved.arrays)
 
 
-def test_what_a_failed_save_still_writes_is_no_obstacle(tmp_path: Path) -> None:
+def test_what_a_failed_save_still_writes_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that was full: the save has failed, and for a moment its threads put files into its folder."""
-    left, written = tmp_path / "checkpoints" / f"0{checkpoints.UNFINISHED}", threading.Event()
-    ended = threading.Event()
+    left = tmp_path / "checkpoints" / f"0{checkpoints.UNFINISHED}"
     left.mkdir(parents=True)
+    remove, late, pauses = shutil.rmtree, iter(["one", "another"]), []
 
-    def write() -> None:
-        for number in itertools.count():
-            if ended.wait(1e-4):
-                return
-            with suppress(OSError):
-                (left / "state").mkdir(exist_ok=True)
-                (left / "state" / str(number)).touch()
-                written.set()
+    def outrun(path: Any, *more: Any, **options: Any) -> None:
+        """What rmtree meets when a file comes in between the last that it removes and the folder itself."""
+        remove(path, *more, **options)
+        for name in late if Path(path) == left else ():
+            left.mkdir()
+            (left / name).touch()
+            left.rmdir()
 
-    writer, stop = threading.Thread(target=write), threading.Timer(0.3, ended.set)
-    writer.start()
-    assert written.wait(60)  # or the folder is gone before the first, and nothing is shown
-    stop.start()
-    opened = Checkpoints(tmp_path)
-    ended.set()
-    writer.join()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.shutil, "rmtree", outrun)
+        patch.setattr(checkpoints.time, "sleep", pauses.append)
+        opened = Checkpoints(tmp_path)
+    assert pauses == [0.1, 0.3]
     opened.save({"count": 1}, {"x": np.arange(3.0)})
     opened.close()
     (saved,) = Checkpoints(tmp_path).newest_first(pytest.fail)
