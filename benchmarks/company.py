@@ -11,9 +11,10 @@ from marlx.program import Program
 
 GAME = ("matrix_game", "training.total_steps=1_000_000")
 SEQUENTIAL = ("two_step_game", "k_step_game", "repeated_game", "two_state_game")
+AGREE = ("risk_reward", "training.updates_per_iteration=1")
 LARGE = [
-    ("qmix", "risk_reward"),
-    ("mrvf", "risk_reward"),
+    ("qmix", *AGREE),
+    ("mrvf", *AGREE, "algorithm.share_rounds=true"),
     ("vdn", "predator_prey"),
     ("qmix", "predator_prey"),
     ("pow_qmix", "predator_prey"),
