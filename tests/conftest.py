@@ -5,6 +5,7 @@ import os
 import signal
 from importlib.metadata import version
 
+import pytest
 from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -25,3 +26,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The first example of a property compiles its program, so no deadline; the same examples at every run.
 settings.register_profile("marlx", deadline=None, derandomize=True)
 settings.load_profile("marlx")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notebooks first: each takes half a minute, and one worker would be left alone with them at the end."""
+    items.sort(key=lambda item: "test_notebooks" not in item.nodeid)
