@@ -1,6 +1,5 @@
 """Tests run on the CPU, as two devices of it, so that what spreads seeds over devices is tested everywhere."""
 
-import gc
 import os
 import signal
 from importlib.metadata import version
@@ -15,9 +14,6 @@ os.environ.setdefault("MPLBACKEND", "agg")
 quick = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
 if quick and version("jaxlib").startswith("0.10."):  # as in marlx.engine.seeds; XLA ends the process at an unknown flag
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
-
-# A tenth of the time that `-k damaged_checkpoint` takes went into looking for garbage among what tracing allocates.
-gc.set_threshold(200_000, 20, 20)
 
 # A shell's background job has this one ignored, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
