@@ -80,7 +80,7 @@ def test_a_grid_of_mistakes(tmp_path: Path, grid: Any) -> None:
         "between chunks",
         pytest.param("parameters.merge", marks=pytest.mark.slow),
         "Recorder.merge",
-        "one part, Recorder.merge",
+        pytest.param("one part, Recorder.merge", marks=pytest.mark.slow),
         "parameters.tidy",
         pytest.param("Ledger.conclude", marks=pytest.mark.slow),
     ],
