@@ -73,8 +73,9 @@ def looked_at(words: Sequence[str], seeds: int, points: Sequence[int], *override
     for point in points:
         iteration = -(-point // program.plan.steps_per_iteration)
         state, at = fleet.train(at, iteration - at, state), iteration
+        learners = fleet.cut(state.learner)
         for epsilon in (0.0, 0.5):
-            found = [x.tolist() for x in measured(fleet.cut(state.learner), epsilon)]
+            found = [x.tolist() for x in measured(learners, epsilon)]
             for seed, row in enumerate(zip(*found, strict=True)):
                 yield {"steps": point, "seed": seed, **dict(zip(COLUMNS, (epsilon, *row), strict=True))}
 
