@@ -24,6 +24,12 @@ METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
     "pow_vdn", "pow_qmix", "pow_qplex", "remix", "qpro",
 )  # fmt: skip
+VARIANTS: dict[str, tuple[str, ...]] = {  # the paper's figure has the weights 1 and 0
+    "cw_qmix, alpha 0": ("cw_qmix", "algorithm.alpha=0"),
+    "ow_qmix, alpha 0": ("ow_qmix", "algorithm.alpha=0"),
+    "remix, without policies": ("remix", "algorithm.policy_factor=false"),
+}
+ALL = (*METHODS, "qtran_alt", "ideal_cw_qmix", "nm_qmix", *VARIANTS)
 # Ideal monotonic projection under uniform data: least squares over all tables that are monotone in some strict order of
 # each agent's actions (definition: paper MRVF, appendix B.2; values by isotonic regression on every order).
 IDEAL = {"resq79": ((-8.0, -8.0, -8.0), (-8.0, 0.0, 0.0), (-8.0, 0.0, 7.9))}
@@ -106,9 +112,10 @@ def named(payoff: str) -> npt.NDArray[np.float32]:
 
 
 def study(method: str, payoff: str, seeds: int, steps: int, *overrides: str) -> Outcome:
-    """Trains `seeds` seeds of a method on a payoff under uniform data for `steps` environment steps each."""
+    """Trains `seeds` seeds of a method or variant on a payoff under uniform data, `steps` environment steps each."""
     tensor = named(payoff)
-    return Laboratory(method, tensor.ndim, len(tensor), seeds, steps, *overrides).study(tensor)
+    name, *own = VARIANTS.get(method, (method,))
+    return Laboratory(name, tensor.ndim, len(tensor), seeds, steps, *own, *overrides).study(tensor)
 
 
 def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path | None) -> None:
@@ -151,21 +158,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = one_line_parser("python -m experiments.payoff", __doc__)
     parser.add_argument("--payoff", default="resq79")
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--methods", nargs="+", default=ALL)
     parser.add_argument("--seeds", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--name", help="of the files; payoff_ and the payoff's")
     options = parser.parse_args(arguments)
-    outcomes = {}
+    path = options.out / (options.name or f"payoff_{options.payoff}")
+    outcomes: dict[str, Outcome] = {}
     for method in options.methods:
         outcomes[method] = study(method, options.payoff, options.seeds, options.steps)
         print(f"{method}: {outcomes[method].share:.0%} at the best, {outcomes[method].seconds:.0f} s", flush=True)
-    path = options.out / (options.name or f"payoff_{options.payoff}")
+        record.write(path.with_suffix(".json"), methods={name: o.plain() for name, o in outcomes.items()})
     words = f"uniform data, {options.seeds} seeds, {options.steps:,} steps each"
     report(options.payoff, outcomes, words, path.with_suffix(".png"))
-    methods = {name: outcome.plain() for name, outcome in outcomes.items()}
-    record.write(path.with_suffix(".json"), methods=methods)
 
 
 if __name__ == "__main__":
