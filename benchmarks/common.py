@@ -14,7 +14,9 @@ Cell = str | float | int
 
 # The work that the figures speak of: 8 agents, 8 prey, 10x10, view 5x5, rows of 200 steps, 8 environments, one update
 # of 32 rows for each 1,600 steps, GRU 64, mixer 32/64.
-REFERENCE = ("qmix", "predator_prey", "training.td_lambda=0.5", "training.buffer_size=1000")
+REFERENCE = (
+    "qmix", "predator_prey", "training.td_lambda=0.5", "training.buffer_size=1000", "training.updates_per_iteration=1",
+)  # fmt: skip
 GAME = (
     "qmix", "matrix_game", "environment.payoff=resq79", "training.num_envs=8", "training.batch_size=32",
     "training.buffer_size=2048", "training.total_steps=1_000_000",

@@ -1,4 +1,7 @@
-"""What a method costs: its environment steps/s against QMIX's, the two measured in turn on the reference work."""
+"""What a method costs: its environment steps/s against QMIX's, the two measured in turn on the reference work.
+
+And what a weighting costs: its method against QMIX with the same joint critic, whose errors all weigh the same.
+"""
 
 import statistics
 import time
@@ -9,15 +12,31 @@ from benchmarks.common import REFERENCE, Table
 from marlx.engine.seeds import Fleet
 from marlx.program import Program
 
-BASELINE, ENVIRONMENT = REFERENCE[:2]
+Words = tuple[str, ...]  # a method, and what is other than by default
+
+ENVIRONMENT = REFERENCE[1]
+UNVARIANTS = (("mrvf", "algorithm.rounds=2"), ("pow_qmix", "algorithm.recognition_parts=1"))
+WEIGHTED = ("qmix", "algorithm.critic=central")
+VARIANTS = (("mrvf", "algorithm.rounds=2"), ("pow_qmix", "algorithm.recognition_parts=1"))
+WEIGHTED = ("cw_qmix", "ow_qmix", "remix", "qpro")
+WORK = "predator-prey, one seed, one update of 32 rows a 1,600 steps"
 
 
 def run(*, quick: bool) -> list[Table]:
-    """Every registered method that can play predator-prey, and MRVF with two rounds; one seed."""
-    iterations, rounds = (1, 1) if quick else (4, 7)
-    reference, per_chunk, _ = _learning((BASELINE,), iterations)
+    """Every registered method that can play predator-prey, and some variants; weightings; one seed."""
+    methods: list[Words] = [*((name,) for name in marlx.ALGORITHMS), *VARIANTS]
+    weighted: list[Words] = [(name,) for name in WEIGHTED]
+    return [
+        _table("Cost of a method", REFERENCE[:1], methods, *((1, 1) if quick else (4, 7))),
+        _table("Cost of a weighting", UNWEIGHTED, [UNWEIGHTED, *weighted], *((1, 1) if quick else (4, 15))),
+    ]
+
+
+def _table(title: str, baseline: Words, methods: list[Words], iterations: int, rounds: int) -> Table:
+    """Methods against a baseline: chunks of so many iterations of the two in turn, so many times; medians."""
+    reference, per_chunk, _ = _learning(baseline, iterations)
     rows = []
-    for words in [*((name,) for name in marlx.ALGORITHMS), ("mrvf", "algorithm.rounds=2")]:
+    for words in methods:
         try:
             chunk, _, compile_seconds = _learning(words, iterations)
         except marlx.UsageError:  # needs an environment that knows its optimum
@@ -26,11 +45,12 @@ def run(*, quick: bool) -> list[Table]:
         times = [statistics.median(column) for column in zip(*pairs, strict=True)]
         ratio = statistics.median(mine / base for base, mine in pairs)
         rows.append((" ".join(words), per_chunk / times[1], per_chunk / times[0], ratio, compile_seconds))
-    columns = ("method", "steps/s", f"{BASELINE} steps/s beside it", f"time against {BASELINE}", "compile s")
-    return [Table("Cost of a method: predator-prey, one seed, one update of 32 rows a 1,600 steps", columns, rows)]
+    name = " ".join(baseline)
+    columns = ("method", "steps/s", f"{name} steps/s beside it", f"time against {name}", "compile s")
+    return Table(f"{title}: {WORK}", columns, rows)
 
 
-def _learning(words: tuple[str, ...], iterations: int) -> tuple[Callable[[], None], int, float]:
+def _learning(words: Words, iterations: int) -> tuple[Callable[[], None], int, float]:
     """Something that trains a chunk of a method past its warm-up; the chunk's steps; compile seconds."""
     experiment = marlx.configure(words[0], ENVIRONMENT, *REFERENCE[2:], *words[1:])
     program = Program(experiment)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from marlx_envs.options import UsageError
 
-    from marlx import exploration, intrinsic, mixers, targets, weightings
+    from marlx import critics, exploration, intrinsic, mixers, targets, weightings
     from marlx.algorithms import ALGORITHMS, Method
     from marlx.experiment import Experiment, configure
     from marlx.host.results import Run
@@ -34,7 +34,7 @@ _HOMES = {
     "make_train": "marlx.program",
     "train": "marlx.host.runs",
 }
-_MODULES = ("exploration", "intrinsic", "mixers", "targets", "weightings")
+_MODULES = ("critics", "exploration", "intrinsic", "mixers", "targets", "weightings")
 
 __all__ = [
     "ALGORITHMS",
@@ -43,6 +43,7 @@ __all__ = [
     "Run",
     "UsageError",
     "configure",
+    "critics",
     "exploration",
     "intrinsic",
     "load_run",

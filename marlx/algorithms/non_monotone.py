@@ -12,7 +12,7 @@ Method(
     source='paper "Beyond Monotonicity"',
     composition={"mixer": "qmix", "target": "sarsa_lambda", "intrinsic": "rnd"},
     defaults={"algorithm.monotone": False},
-    # Lambda, step size, epsilon and buffer are not given; they stay at the house's numbers (lambda 0.6, Adam 1e-3).
+    # Lambda, step size, epsilon and buffer are not given; they stay at the house's numbers for an environment.
     # In games of one step nothing lies ahead to explore: beta = 0, as the target is the reward alone.
     environments={
         "matrix_game": {"algorithm.intrinsic": "none"},

@@ -8,6 +8,7 @@ computed once and shared by all terms. With an intrinsic reward the same holds f
 rewards.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -107,10 +108,11 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
     if weighting.needs_critic and made.critic is None:
         raise UsageError(f"algorithm.weighting={names.weighting} needs algorithm.critic=central")
     if weighting.needs_slopes and not made.mixer.is_monotone:
-        raise UsageError(
-            f"algorithm.weighting={names.weighting} needs a mixer that is monotone in every utility, not "
-            f"{names.mixer}; valid: gomarl, na2q, qatten, qmix, vdn"
-        )
+        monotone = _monotone_mixers(sizes_of(spec, made.agent.options), given)
+        needs = f"algorithm.weighting={names.weighting} needs a mixer that is monotone in every utility"
+        if names.mixer in monotone:
+            raise UsageError(f"{needs}: algorithm.monotone must be true")
+        raise UsageError(f"{needs}, not {names.mixer}; valid: {', '.join(monotone)}")
     if weighting.needs_optimum and not spec.optimum_known:
         raise UsageError(
             f"algorithm.weighting={names.weighting} needs an environment that knows its best joint action; "
@@ -122,6 +124,17 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
             f"algorithm.recent_rows must be at least the {sampling.recent} rows of a batch drawn from them, "
             f"not {sampling.window}"
         )
+
+
+def _monotone_mixers(sizes: dict[str, Any], head: str) -> list[str]:
+    """Mixers that this team and agents with this head can have, and that are monotone with their defaults."""
+    found = []
+    for name, entry in MIXERS.items():
+        with suppress(UsageError):  # too large for the team, or not to be divided among it
+            mixer = sized(entry.load(), sizes, entry.options)
+            if name != "independent" and mixer.is_monotone and mixer.agent_head in (None, head):
+                found.append(name)
+    return sorted(found)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from marlx_envs.discovery import Entry, Registry
 WEIGHTINGS: Registry[Entry] = Registry("marlx.weightings", Path(__file__).parent, Entry, "weighting")
 
 _FUNCTIONS = {  # plain function -> module
-    **dict.fromkeys(("cw", "ow"), "wqmix"),
+    **dict.fromkeys(("cw", "ow", "ideal_cw"), "wqmix"),
     "potentially_optimal": "pow",
     **dict.fromkeys(("gap", "exponential", "policy", "regret", "rescale"), "remix"),
 }

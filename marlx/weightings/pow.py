@@ -44,7 +44,8 @@ class POW(Weighting):
     """`potentially_optimal` by a recognition network of its own."""
 
     alpha: float = number(0, "weight of joint actions outside the potentially optimal ones", low=0, high=1)
-    tolerance: float = number(0.05, "C: how far below the greedy action's recognised value still counts", low=0)
+    # Not 0: the comparison is strict, and the greedy action itself would be left out.
+    tolerance: float = number(0.05, "C: how far below the greedy action's recognised value still counts", low=1e-6)
     warm_up_steps: float = number(0, "environment steps before weights apply; the released code has 100,000", low=0)
     recognition_steps: int = size(10, "gradient steps of the recognition network for each batch", high=1000)
     recognition_parts: int = size(1, "equal parts of a batch's rows, at most this many, one in turn for each of these")

@@ -42,6 +42,11 @@ def cw(
     return jnp.where((actions == greedy).all(-1) | (target > critic_greedy), 1.0, alpha)
 
 
+def ideal_cw(optimal: jax.Array, alpha: jax.Array | float = 0.1) -> jax.Array:
+    """Ideal central weighting (WQMIX eq. 8): 1 where u is a best joint action, else alpha; bool [..] -> [..]."""
+    return jnp.where(optimal, 1.0, alpha)
+
+
 @dataclass(frozen=True)
 class _Weighted(Weighting):
     alpha: float = number(0.1, "weight of the errors that count less", low=0, high=1)
@@ -68,10 +73,10 @@ class CW(_Weighted):
 
 @dataclass(frozen=True)
 class IdealCW(_Weighted):
-    """1 where u is a best joint action of the game, else alpha."""
+    """`ideal_cw` of a game whose best joint actions are known."""
 
     needs_optimum: ClassVar[bool] = True
 
     def weights(self, state: Any, evidence: Evidence) -> jax.Array:
         assert evidence.optimal is not None
-        return jnp.where(evidence.optimal, 1.0, self.alpha)
+        return ideal_cw(evidence.optimal, self.alpha)

@@ -18,7 +18,7 @@ from marlx.agents import AgentOptions
 from marlx.engine.seeds import UNOPTIMISED
 from marlx.program import Program
 from marlx.settings import Training
-from marlx.types import Batch, Progress
+from marlx.types import Algorithm, Batch, Progress
 from tests.algorithms.learning import SPEC, batch
 
 FILE = Path(__file__).with_name("golden.json")
@@ -28,6 +28,7 @@ SMALL = (
     "agent.hidden_size=8", "evaluation.interval=200", "evaluation.episodes=2",
 )  # fmt: skip
 PADDED = 2  # the first slot of the last two that a row has here is its episode's last observation
+PROGRESS = Progress(*jax.tree.map(jnp.float32, (10.0, 2.0, 0.0)))
 
 
 class Subject(NamedTuple):
@@ -39,25 +40,30 @@ class Subject(NamedTuple):
     target: str
 
 
-def subject(method: str) -> Subject:
-    """A small learner of a method; row 0 of its steps has a slot of padding."""
+def built(method: str, network: str) -> tuple[Algorithm, Batch]:
+    """A small learner of a method, and steps to learn from, whose row 0 has a slot of padding."""
     experiment = marlx.configure(method, "matrix_game")
-    agent = AgentOptions(**{**experiment.agent, "hidden_size": 8, "network": "mlp"})
+    agent = AgentOptions(**{**experiment.agent, "hidden_size": 8, "network": network})
     rule = marlx.ALGORITHMS[method].load_rule()
     algorithm = rule.build(SPEC, agent, dict(experiment.algorithm), Training(batch_size=3, epsilon_end=1.0))
     steps = batch(slots=4, rows=3)
     valid = jnp.ones(steps.valid.shape, bool).at[PADDED, 0].set(False)
     starts = steps.view.starts.at[PADDED + 1, 0].set(True)
     steps = steps._replace(valid=valid, view=steps.view._replace(starts=starts))
+    return algorithm, steps
+
+
+def subject(method: str) -> Subject:
+    """A small learner of a method without memory; row 0 of its steps has a slot of padding."""
+    algorithm, steps = built(method, "mlp")
     compiled: Any = jax.jit(algorithm.update)
-    progress = Progress(*jax.tree.map(jnp.float32, (10.0, 2.0, 0.0)))
 
     def update(state: Any, steps: Batch) -> Any:
         with jax.debug_nans(True):
-            return compiled(state, steps, jax.random.key(1), progress)
+            return compiled(state, steps, jax.random.key(1), PROGRESS)
 
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    return Subject(state, steps, update, str(experiment.algorithm.get("target")))
+    return Subject(state, steps, update, str(marlx.configure(method, "matrix_game").algorithm.get("target")))
 
 
 def summary(state: Any, metrics: Any) -> dict[str, float]:

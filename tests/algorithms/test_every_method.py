@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 import marlx
-from tests.algorithms.golden import FILE, PADDED, RUNS, run, subject, summary
+from tests.algorithms.golden import FILE, PADDED, PROGRESS, RUNS, built, run, subject, summary
 from tests.algorithms.learning import SPEC
+from tests.algorithms.learning import changed as changed_in
 
 # A method that is another's composition with one part exchanged; both tiers together have all of them.
 VARIANTS = ("ideal_cw_qmix", "mrvf_non_strict", "mrvf_single", "pow_qplex", "pow_vdn", "qatten", "qpro", "qtran_alt")
@@ -48,9 +50,37 @@ def test_an_update_trains_it_padding_has_no_influence_and_numbers_are_the_golden
     again, measured = update(state, poked)
     jax.tree.map(np.testing.assert_array_equal, (after.params, metrics), (again.params, measured))
 
+    ended = steps._replace(terminated=steps.terminated.at[PADDED - 1, 0].set(True))  # nothing bootstraps from padding
+    unseen = changed_in(ended, PADDED, 0, "rewards actions view")
+    jax.tree.map(np.testing.assert_array_equal, update(state, ended), update(state, unseen))
+
     golden: dict[str, Any] = json.loads(FILE.read_text())[method]
     found = summary(*update(after, steps))
     assert found == pytest.approx(golden, rel=2e-3, abs=1e-5)
+
+
+def _loops(jaxpr: Any, length: int) -> int:
+    """Loops of that length in a program, those of its parts among them."""
+    return sum(
+        (equation.primitive.name == "scan" and equation.params["length"] == length)
+        + sum(_loops(part, length) for part in jaxprs_in_params(equation.params))
+        for equation in jaxpr.eqns
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "networks", "targets"),
+    [
+        ("iql", 1, 1), ("qmix", 1, 1), ("qplex", 1, 1), ("qtran", 1, 1), ("cw_qmix", 2, 1), ("remix", 2, 1),
+        ("pow_qmix", 2, 1), ("resq", 3, 1), ("mrvf", 2, 1),
+    ],
+)  # fmt: skip
+def test_no_memory_is_unrolled_twice(method: str, networks: int, targets: int) -> None:
+    """Each network with a memory once forwards and once backwards, each target copy that is read once forwards."""
+    algorithm, steps = built(method, "gru")
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    program = jax.make_jaxpr(algorithm.update)(state, steps, jax.random.key(1), PROGRESS)
+    assert _loops(program.jaxpr, len(steps.view.starts)) == 2 * networks + targets
 
 
 @pytest.mark.parametrize(

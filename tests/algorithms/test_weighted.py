@@ -18,7 +18,7 @@ from marlx.mixers import MIXERS
 from marlx.types import Batch
 from marlx.weightings import WEIGHTINGS
 from marlx.weightings.base import Evidence, Weighting
-from tests.algorithms.learning import START, B, N, T, batch, learner, loss
+from tests.algorithms.learning import START, A, B, N, T, batch, learner, loss
 
 CENTRAL = {"mixer": "qmix", "critic": "central", "critic_width": 8}
 CASES: dict[str, dict[str, Any]] = {
@@ -26,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cw": {**CENTRAL, "weighting": "cw", "alpha": 0.3},
     "ideal_cw": {**CENTRAL, "weighting": "ideal_cw", "alpha": 0.3},
     "remix": {**CENTRAL, "weighting": "remix"},
+    "pow": {**CENTRAL, "weighting": "pow", "alpha": 0.3, "tolerance": 0.1, "recognition_width": 8},
     "resq": {**CENTRAL, "residual": "constrained", "residual_width": 8},
     "resq_raw": {**CENTRAL, "residual": "raw", "residual_width": 8},
     "resq_penalised": {**CENTRAL, "residual": "penalised", "residual_width": 8},
@@ -69,6 +70,16 @@ def _weight(name: str, x: Evidence, t: int, b: int) -> Any:
     return 1
 
 
+def _pow_weight(weighting: Any, params: Any, x: Evidence, t: int, b: int) -> float:
+    """Of one step: Q_r(s, u) by the advantages of the actions taken against Q_r(s, greedy), where they are 0."""
+    q, may, u = (np.asarray(y[t, b]) for y in (x.utilities, x.available, x.actions))
+    lows = [q[i, u[i]] - max(q[i, a] for a in range(A) if may[i, a]) for i in range(N)]
+    apply = weighting._network.apply
+    here, _ = apply(params, x.state[t, b], x.actions[t, b], jnp.array(lows))
+    best, _ = apply(params, x.state[t, b], x.greedy[t, b], jnp.zeros(N))
+    return 1 if here > best - 0.1 else 0.3
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The target's critic at the live greedy actions, TD(lambda), weights, masked residual, mean of each term."""
@@ -83,6 +94,7 @@ def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     raws = method.residual.use(live["residual"], view) if method.residual else None
     td = critic = penalty = 0.0
     masked = set()
+    recogniser, _ = method.weighting.fit(method.init(jax.random.key(0)).weighting, told)
     for b in range(B):
         at_greedy = [
             method.critic.at(other["critic"], old[t, b], state[t, b], jnp.asarray(greedy[t, b])) for t in range(T + 1)
@@ -103,6 +115,8 @@ def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 assert mine is not None
                 np.testing.assert_allclose(mine[here], theirs, rtol=1e-4, atol=1e-6)
             weight = float(weights[here]) if name == "remix" else _weight(name, told, t, b)
+            if name == "pow":
+                weight = _pow_weight(method.weighting, recogniser.params, told, t, b)
             if method.residual:
                 assert raws is not None
                 extra = float(method.residual.at(live["residual"], raws[here], state[here], action))
@@ -154,10 +168,11 @@ def test_slopes_of_qmix(monkeypatch: pytest.MonkeyPatch) -> None:
             np.testing.assert_allclose(told.slopes[t, b], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("mixer", [name for name in ("vdn", "qmix", "qatten") if name in MIXERS])
+@pytest.mark.parametrize("mixer", ["vdn", "qmix", "qatten", "na2q", "gomarl"])
 def test_slopes_are_differences_of_the_joint_value(mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every mixer that ReMIX may have; each agent's utility moved by itself at one step."""
-    method, steps = learner(MLP, **{**CASES["remix"], "mixer": mixer}), batch()
+    head = MIXERS[mixer].load().agent_head or "shared"
+    method, steps = learner({**MLP, "head": head}, **{**CASES["remix"], "mixer": mixer}), batch()
     live, other = _two(method)
     told, _, _ = _told(monkeypatch, method, live, other, steps)
     state = method.init(jax.random.key(0))._replace(target=other)
@@ -257,8 +272,9 @@ def test_an_update_on_devices_that_share_a_batch() -> None:
 @pytest.mark.parametrize(
     "method, environment, overrides, words",
     [
-        ("remix", "matrix_game", ("algorithm.mixer=feed_forward",), "needs a mixer that is monotone"),
-        ("remix", "matrix_game", ("algorithm.monotone=false",), "needs a mixer that is monotone"),
+        ("remix", "matrix_game", ("algorithm.mixer=feed_forward",), "not feed_forward; valid: na2q, qatten, qmix, vdn"),
+        ("remix", "matrix_game", ("algorithm.mixer=qplex",), "not qplex; valid: na2q, qatten, qmix, vdn"),
+        ("remix", "matrix_game", ("algorithm.monotone=false",), "in every utility: algorithm.monotone must be"),
         ("remix", "matrix_game", ("algorithm.recent_rows=15",), "recent_rows must be at least the 16 rows"),
         ("remix", "matrix_game", ("algorithm.recent_percent=101",), "recent_percent must be at most 100"),
         ("remix", "matrix_game", ("algorithm.critic=none",), "weighting=remix needs algorithm.critic=central"),
@@ -266,7 +282,11 @@ def test_an_update_on_devices_that_share_a_batch() -> None:
         ("qmix", "matrix_game", ("algorithm.weighting=ow",), "weighting=ow needs algorithm.critic=central"),
         ("cw_qmix", "matrix_game", ("algorithm.alpha=1.5",), "algorithm.alpha must be at most 1, not 1.5"),
         ("ow_qmix", "matrix_game", ("algorithm.alpha=-0.1",), "algorithm.alpha must be at least 0, not -0.1"),
+        ("pow_qmix", "matrix_game", ("algorithm.tolerance=0",), "algorithm.tolerance must be at least 1e-06, not 0"),
+        ("pow_qmix", "matrix_game", ("algorithm.tolerance=-1",), "algorithm.tolerance must be at least 1e-06, not -1"),
         ("qpro", "matrix_game", ("algorithm.weight_low=1.5",), "algorithm.weight_low must be at most 1"),
+        ("qpro", "matrix_game", ("algorithm.weight_high=0.5",), "algorithm.weight_high must be at least 1, not 0.5"),
+        ("iql", "matrix_game", ("agent.head=group_state",), "learns its groups through algorithm.mixer=gomarl alone"),
         ("qpro", "matrix_game", ("algorithm.slope_floor=0",), "algorithm.slope_floor must be at least 1e-06"),
         ("ideal_cw_qmix", "predator_prey", (), "needs an environment that knows its best joint action"),
         ("resq", "matrix_game", ("algorithm.mixer=independent",), "mixer=independent has no joint value"),

@@ -138,6 +138,13 @@ def test_similarity_of_the_specification() -> None:
     assert np.isfinite(jax.grad(lambda x: similarity(x, jnp.eye(2)))(jnp.zeros((2, 2)))).all()
 
 
+def test_agents_of_the_similarity_may_be_permuted() -> None:
+    states, member = jax.random.normal(jax.random.key(0), (4, 3)), jnp.array([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+    order = jnp.array([3, 1, 0, 2])
+    np.testing.assert_allclose(similarity(states[order], member[order]), similarity(states, member), rtol=1e-5)
+    assert abs(similarity(states[order], member) - similarity(states, member)) > 1e-3
+
+
 def test_lasso_is_of_the_group_whose_turn_it_is() -> None:
     mixer = _made(similarity_scale=0.0)
     params = _params()

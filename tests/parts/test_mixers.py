@@ -1,6 +1,7 @@
 """Mixers: the hand-checked numbers from the specification, and properties that hold for every mixer of the registry."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,9 @@ import marlx
 from marlx.agents import take
 from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
+from marlx.mixers.gomarl import Groups
 from marlx.mixers.qmix import QMIX, mix
+from tests.parts.gradients import as_float64, assert_close, finite_differences
 
 N, D, A, O, H, G = 3, 10, 4, 5, 8, 6
 
@@ -48,27 +51,35 @@ def test_one_layer_hypernetworks() -> None:
     assert sum(x.size for x in jax.tree.leaves(params)) == expected
 
 
-def test_qmix_equals_loops() -> None:
-    mixer = QMIX(N, D, mixing_width=4, hypernet_width=6)
+@pytest.mark.parametrize("layers", [2, 1])
+@pytest.mark.parametrize("monotone", [True, False])
+def test_qmix_equals_loops_in_value_and_gradient(monotone: bool, layers: int) -> None:
+    mixer = QMIX(N, D, mixing_width=4, hypernet_width=6, hypernet_layers=layers, monotone=monotone)
     params = mixer.init(jax.random.key(1))
-    q, s = (
-        np.asarray(jax.random.normal(jax.random.key(2), (N,))),
-        np.asarray(jax.random.normal(jax.random.key(3), (D,))),
-    )
-    p = jax.tree.map(np.asarray, params["params"])
+    q, s = (3 * jax.random.normal(jax.random.key(2 + i), (size,)) for i, size in enumerate((N, D)))
 
-    def affine(name: str, x: np.ndarray) -> np.ndarray:
-        return np.array([sum(x[i] * p[name]["kernel"][i, j] for i in range(len(x))) + p[name]["bias"][j]
-                         for j in range(len(p[name]["bias"]))])  # fmt: skip
+    def plain(point: Any) -> float:
+        p, q = point[0]["params"], point[1]
+        relu = lambda x: np.maximum(x, 0)  # noqa: E731
+        sign = np.abs if monotone else lambda x: x
 
-    relu = lambda x: np.maximum(x, 0)  # noqa: E731
-    w1, w2, v, b1 = np.split(affine("first", s), [6, 12, 16])
-    w1 = np.abs(affine("w1", relu(w1))).reshape(N, 4)  # agent-major
-    w2 = np.abs(affine("w2", relu(w2)))
-    z = np.array([sum(q[i] * w1[i, e] for i in range(N)) for e in range(4)]) + b1
-    hidden = np.where(z > 0, z, np.exp(z) - 1)
-    expected = sum(hidden * w2) + affine("value", relu(v))[0]
-    np.testing.assert_allclose(mixer.apply(params, jnp.asarray(q), jnp.asarray(s)), expected, rtol=1e-5)
+        def affine(name: str, x: np.ndarray) -> np.ndarray:
+            return x @ p[name]["kernel"] + p[name]["bias"]
+
+        w1, w2, v, b1 = np.split(affine("first", np.asarray(s)), [6, 12, 16] if layers == 2 else [12, 16, 20])
+        if layers == 2:
+            w1, w2 = affine("w1", relu(w1)), affine("w2", relu(w2))
+        w1, w2 = sign(w1).reshape(N, 4), sign(w2)  # agent-major
+        total = affine("value", relu(v))[0]
+        for e in range(4):
+            z = sum(q[i] * w1[i, e] for i in range(N)) + b1[e]
+            total += (z if z > 0 else np.exp(z) - 1) * w2[e]
+        return float(total)
+
+    value, gradient = jax.jit(jax.value_and_grad(lambda point: mixer.apply(point[0], point[1], s)))((params, q))
+    point = as_float64((params, q))
+    np.testing.assert_allclose(value, plain(point), rtol=1e-5)
+    assert_close(gradient, finite_differences(plain, point))
 
 
 def test_vdn_numbers() -> None:
@@ -77,6 +88,7 @@ def test_vdn_numbers() -> None:
     )
     assert value == 0.5
     np.testing.assert_array_equal(gradient, [1, 1])
+    assert marlx.mixers.VDN(2, 1).apply({}, jnp.array([-0.5, 1.0]), jnp.zeros(1)) == 0.5  # agents may be permuted
 
 
 def _inputs(mixer: Mixer, shape: tuple[int, ...], seed: int = 0) -> tuple[jax.Array, jax.Array, Context]:
@@ -93,14 +105,14 @@ def _inputs(mixer: Mixer, shape: tuple[int, ...], seed: int = 0) -> tuple[jax.Ar
     return utilities, 2 * jax.random.normal(keys[5], (*shape, D)), context
 
 
-def _made(name: str) -> Mixer:
-    """A registered mixer with its defaults, for the sizes of this file."""
+def _made(name: str, **options: Any) -> Mixer:
+    """A registered mixer with its defaults but for these options, for the sizes of this file."""
     part = MIXERS[name].load()
     sizes = {
         "n_agents": N, "state_size": D, "n_actions": A, "observation_size": O, "memory_size": H, "group_width": G,
         "axis": None,
     }  # fmt: skip
-    return part(**{f.name: sizes[f.name] for f in dataclasses.fields(part) if "option" not in f.metadata})
+    return part(**{f.name: sizes[f.name] for f in dataclasses.fields(part) if "option" not in f.metadata}, **options)
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -117,15 +129,33 @@ def test_any_leading_axes(name: str) -> None:
             np.testing.assert_allclose(whole[t, b], one, rtol=1e-4, atol=1e-5)
 
 
-MONOTONE = [name for name in MIXERS if _made(name).is_monotone]
-IGM = [name for name in MONOTONE if name != "independent"] + ["qplex"]
+MONOTONE: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in MIXERS if _made(name).is_monotone),
+    ("qmix", {"hypernet_layers": 1}),
+    ("qatten", {"weighted_heads": False}),
+    ("gomarl", {"groups": [0, 1, 1]}),
+]
+IGM: list[tuple[str, dict[str, Any]]] = [
+    *((name, options) for name, options in MONOTONE if name != "independent"),
+    ("qplex", {}),
+    ("qplex", {"weighted_head": False, "stop_advantage_gradient": False, "layers": 1}),
+]
 
 
-@pytest.mark.parametrize("name", MONOTONE)
-def test_monotone_in_every_utility(name: str) -> None:
+def _grouped(name: str, options: dict[str, Any]) -> tuple[Mixer, Any]:
+    """A mixer and what it remembers; `groups` of GoMARL are those that its agents are in."""
+    options = dict(options)
+    groups = options.pop("groups", None)
+    mixer = _made(name, **options)
+    return mixer, mixer.variables() if groups is None else Groups(jnp.array(groups), jnp.int32(1), jnp.float32(0))
+
+
+@pytest.mark.parametrize("name, options", MONOTONE)
+def test_monotone_in_every_utility(name: str, options: dict[str, Any]) -> None:
     """dQ_tot/dq_i >= 0 at 1,000 draws of utilities and states for random parameters."""
-    mixer = _made(name)
+    mixer, variables = _grouped(name, options)
     utilities, state, context = _inputs(mixer, (1000,), seed=1)
+    context = context._replace(variables=variables)
     for seed in range(3):
         params = mixer.init(jax.random.key(seed))
 
@@ -142,17 +172,16 @@ def test_without_the_constraint_some_slope_is_negative() -> None:
     assert (jax.grad(lambda q: mixer.apply(params, q, state, context).sum())(utilities) < 0).any()
 
 
-@pytest.mark.parametrize("name", IGM)
-def test_greedy_agents_are_jointly_greedy(name: str) -> None:
+@pytest.mark.parametrize("name, options", IGM)
+def test_greedy_agents_are_jointly_greedy(name: str, options: dict[str, Any]) -> None:
     """IGM: over all joint actions of 3 agents with 4 actions each, Q_tot is greatest where every agent is greedy."""
-    mixer = _made(name)
+    mixer, variables = _grouped(name, options)
     actions = jnp.stack(jnp.meshgrid(*[jnp.arange(A)] * N, indexing="ij"), axis=-1).reshape(-1, N)
 
     def joint_values(seed: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Utilities [N A] and the values of all joint actions [A^N]."""
         utilities = 3 * jax.random.normal(jax.random.key(seed), (N, A))
         _, state, context = _inputs(mixer, (), seed)
-        variables = context.variables
         here = (state, context._replace(greedy_utilities=utilities.max(-1), variables=()))
         state, context = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(actions), *x.shape)), here)
         here, params = context._replace(actions=actions, variables=variables), mixer.init(jax.random.key(seed + 100))

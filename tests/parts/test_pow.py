@@ -13,6 +13,7 @@ from marlx.types import Progress
 from marlx.weightings.base import Evidence
 from marlx.weightings.pow import POW
 from tests.algorithms.learning import START, batch, learner
+from tests.parts.gradients import as_float64, assert_close, finite_differences
 
 N, A, D = 2, 3, 4
 PAYOFF = np.array([[8, -12, -12], [-12, 0, 0], [-12, 0, 7.9]])
@@ -21,7 +22,9 @@ PAYOFF = np.array([[8, -12, -12], [-12, 0, 0], [-12, 0, 7.9]])
 def test_recognised_value_of_hand_made_weights() -> None:
     w1, w2 = jnp.array([[1.0, -2.0], [-0.5, 0.0]]), jnp.array([-1.0, 3.0])
     value, gap = recognise(jnp.array([-1.0, -2.0]), w1, w2, jnp.float32(5.0))
-    assert (float(value), float(gap)) == (-3.0, -8.0)  # lambda = (7, 0.5)
+    assert (float(value), float(gap)) == (-3.0, -8.0)
+    slopes = jax.grad(lambda a: recognise(a, w1, w2, jnp.float32(5.0))[0])(jnp.array([-1.0, -2.0]))
+    assert slopes.tolist() == [7, 0.5]  # lambda
 
 
 @pytest.mark.parametrize(
@@ -56,16 +59,10 @@ def test_recognition_equals_loops_in_value_and_gradient() -> None:
     params = network.init(jax.random.key(0))
     s, u = jax.random.normal(jax.random.key(1), (D,)), jnp.array([2, 0])
     a = -jax.random.exponential(jax.random.key(2), (N,))
-    value, gradient = jax.value_and_grad(lambda p: network.apply(p, s, u, a)[0])(params)
-    plain = lambda p: _plain(p, np.asarray(s, np.float64), np.asarray(u), np.asarray(a, np.float64))  # noqa: E731
-    np.testing.assert_allclose(value, plain(params), rtol=1e-5)
-    rng = np.random.default_rng(0)
-    leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: np.asarray(x, np.float64), params))
-    for _ in range(5):  # directional derivatives by central differences in float64
-        way = [rng.normal(size=x.shape) for x in leaves]
-        ends = [plain(tree.unflatten([x + e * w for x, w in zip(leaves, way, strict=True)])) for e in (1e-6, -1e-6)]
-        slope = sum((np.asarray(g) * w).sum() for g, w in zip(jax.tree.leaves(gradient), way, strict=True))
-        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-4, atol=1e-4)
+    value, gradient = jax.value_and_grad(lambda p, a: network.apply(p, s, u, a)[0], argnums=(0, 1))(params, a)
+    plain = lambda p, a: _plain(p, np.asarray(s, np.float64), np.asarray(u), a)  # noqa: E731
+    np.testing.assert_allclose(value, plain(params, np.asarray(a, np.float64)), rtol=1e-5)
+    assert_close(gradient, finite_differences(lambda point: plain(*point), as_float64((params, a))))
 
 
 def test_value_alone_decides_at_the_greedy_action_and_nothing_lies_above_it() -> None:
@@ -90,7 +87,8 @@ def _game(utilities: list[list[float]], valid: int = 9) -> Evidence:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("greedy", "value", "members"), [((0, 0), 8.0, {0}), ((2, 2), 7.95, {0, 8}), ((1, 1), 5.3, {0, 4, 8})]
+    ("greedy", "value", "members"),
+    [((0, 0), 8.0, {0}), ((2, 2), 7.95, {0, 8}), ((1, 1), 5.3, {0, 4, 8}), ((0, 1), 1.3, {0, 1, 8})],
 )
 def test_fixed_points_of_the_recognition(greedy: tuple[int, int], value: float, members: set[int]) -> None:
     """Spec 4.4: m = mean({Q*(greedy)} and all Q* above m); A_r is the greedy cell and those above."""
@@ -146,15 +144,15 @@ def test_warm_up_is_without_weights() -> None:
 
 @pytest.mark.parametrize("mixer", ["vdn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qmix", "qplex"))])
 def test_an_update_trains_recognition_apart_from_the_rest(mixer: str) -> None:
-    """The main gradient equals that of the same loss with the weights as constants; Q_r moves by its own steps only."""
+    """Q_r moves by its own steps only, and the critic as if it was not there (constant weights: test_weighted.py)."""
     method, steps = learner(mixer=mixer, weighting="pow", critic="central", recognition_steps=2), batch()
     state = method.init(jax.random.key(0))
-    after, metrics = method.update(state, steps, jax.random.key(1), START)
+    after, metrics = jax.jit(method.update)(state, steps, jax.random.key(1), START)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.weighting.params, state.weighting.params)
     assert all(jax.tree.leaves(moved))
     assert 0 <= metrics["weight"] <= 1 and np.isfinite(metrics["recognition_loss"])
     frozen = learner(mixer=mixer, weighting="pow", critic="central", recognition_steps=2, recognition_learning_rate=0.0)
-    still, _ = frozen.update(state, steps, jax.random.key(1), START)
+    still, _ = jax.jit(frozen.update)(state, steps, jax.random.key(1), START)
     jax.tree.map(np.testing.assert_array_equal, still.weighting.params, state.weighting.params)
     critic = jax.tree.map(lambda a, b: bool((a == b).all()), after.params["critic"], still.params["critic"])
     assert all(jax.tree.leaves(critic))  # the critic's own error knows nothing of weights

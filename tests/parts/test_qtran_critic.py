@@ -51,6 +51,16 @@ def test_joint_values_equal_loops(name: str) -> None:
     assert_gradient(jax.jit(jax.grad(total))((params, memory)), total_expected, (exact, remembered), directions=10)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_agents_may_be_permuted(name: str) -> None:
+    """The encoder sums over agents, and the estimates of alt go with them; a joint one-hot knows their order."""
+    net, (memory, state, u, _) = NETS[name], _inputs()
+    params, order = net.init(jax.random.key(1)), jnp.array([2, 0, 1])
+    here, there = (net.apply(params, memory[:, i], state, u[:, i])[0] for i in (jnp.arange(N), order))
+    expected = here[:, order] if name == "alt" else here
+    assert np.allclose(there, expected, rtol=1e-5, atol=1e-6) == (name != "concatenated_actions")
+
+
 def test_state_value_equals_loops() -> None:
     net, (_, state, _, _) = StateValue(D, 5, 2), _inputs()
     params = net.init(jax.random.key(1))

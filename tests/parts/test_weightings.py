@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from marlx import weightings
+from marlx import exploration, weightings
 from marlx.algorithms.composition import sized
 from marlx.engine.seeds import ROWS
 from marlx.types import UNIFORM, Progress, Sampling
@@ -60,6 +60,7 @@ def _weights(part: Weighting, evidence: Evidence) -> np.ndarray:
 
 def test_ow_numbers() -> None:
     np.testing.assert_allclose(weightings.ow(jnp.array([1.0, 3.0, 2.0]), jnp.full(3, 2.0), 0.1), [1, 0.1, 0.1])
+    np.testing.assert_allclose(weightings.ideal_cw(jnp.array([True, False]), 0.2), [1, 0.2])
 
 
 def test_cw_numbers() -> None:
@@ -76,6 +77,23 @@ def test_regret_numbers() -> None:
         q, y, critic = jnp.float32(joint), jnp.float32(2), jnp.float32(1.5)
         found = weightings.regret(q, y, weightings.gap(q, y), weightings.exponential(critic, q), factor)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_agents_may_be_permuted() -> None:
+    """G and the comparison with the greedy joint action do not know which agent is which."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    utilities, available = jax.random.normal(keys[0], (5, 3, 4)), jax.random.uniform(keys[1], (5, 3, 4)) < 0.7
+    actions, slopes = jax.random.randint(keys[2], (5, 3), 0, 4), jax.random.exponential(keys[3], (5, 3))
+    available |= jax.nn.one_hot(actions, 4) > 0
+    order, y = jnp.array([2, 0, 1]), jnp.arange(5.0)
+    factors, weights = [], []
+    for i in (jnp.arange(3), order):
+        factors.append(weightings.policy(utilities[:, i], available[:, i], actions[:, i], slopes[:, i]))
+        greedy = exploration.greedy(utilities, available).at[0].set(actions[0])[:, i]
+        weights.append(weightings.cw(actions[:, i], greedy, y, jnp.full(5, 2.5)))
+    np.testing.assert_allclose(*factors, rtol=1e-6)
+    np.testing.assert_array_equal(*weights)
+    assert len(np.unique(weights[0])) == 2
 
 
 def test_regret_of_a_payoff_table() -> None:
