@@ -15,10 +15,9 @@ from marlx.program import Program
 Words = tuple[str, ...]  # a method, and what is other than by default
 
 ENVIRONMENT = REFERENCE[1]
-UNVARIANTS = (("mrvf", "algorithm.rounds=2"), ("pow_qmix", "algorithm.recognition_parts=1"))
-WEIGHTED = ("qmix", "algorithm.critic=central")
-VARIANTS = (("mrvf", "algorithm.rounds=2"), ("pow_qmix", "algorithm.recognition_parts=1"))
+UNWEIGHTED = ("qmix", "algorithm.critic=central")
 WEIGHTED = ("cw_qmix", "ow_qmix", "remix", "qpro")
+VARIANTS = (("mrvf", "algorithm.rounds=2"), ("pow_qmix", "algorithm.recognition_parts=1"))
 WORK = "predator-prey, one seed, one update of 32 rows a 1,600 steps"
 
 
