@@ -53,5 +53,5 @@ class Evaluation:
     interval: int = size(50_000, "environment steps between evaluations; 0 = never", low=0)
     episodes: int = size(32, "episodes of one evaluation")
     record_tables: bool = flag(
-        False, "metrics of what is believed of every joint action at an episode's first step, of at most 100"
+        False, "metrics of what is believed of each of at most 100 joint actions at an episode's start, and the IGM gap"
     )

@@ -11,6 +11,7 @@ from marlx import exploration
 from marlx.agents import AgentOptions
 from marlx.algorithms.profiles import PROFILES
 from marlx.intrinsic import INTRINSICS
+from marlx.intrinsic.base import Intrinsic
 from marlx.mixers import MIXERS
 from marlx.weightings import WEIGHTINGS
 
@@ -27,6 +28,9 @@ class Common:
         "who draws epsilon: each agent or the team; softmax: each agent, epsilon being the temperature",
         tuple(exploration.EXPLORERS),
     )
+    intrinsic: str = choice(
+        "none", "reward for what is new, added to the environment's when batches are drawn", ("none", *INTRINSICS)
+    )
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,6 @@ class Composition(Common):
         "none",
         "ResQ's residual beside Q_tot: -|.|; or any, penalised where it is positive; or raw, as in the code released",
         ("none", "constrained", "penalised", "raw"),
-    )
-    intrinsic: str = choice(
-        "none", "reward for what is new, added to the environment's when batches are drawn", ("none", *INTRINSICS)
     )
 
 
@@ -62,13 +63,30 @@ class ResidualOptions:
     residual_width: int = size(128, "width of the residual's mixer", high=4096)
 
 
-def _parts(values: Mapping[str, Any]) -> list[tuple[Any, Mapping[str, Any]]]:
-    """The option classes of a section, with the defaults that a registered name stands for."""
+# The option classes of a section, each with the defaults that a registered name stands for.
+Parts = list[tuple[Any, Mapping[str, Any]]]
+
+
+def parts_of_common(values: Mapping[str, Any]) -> Parts:
+    """What the fields of `Common` name, for methods that are no `Composition`."""
+    name = values.get("intrinsic", "none")
+    return [(INTRINSICS[name].load(), INTRINSICS[name].options)] if name in INTRINSICS else []
+
+
+def options_of_parts(parts: Parts) -> dict[str, Option]:
+    """Their fields."""
+    return {name: option for part, _ in parts for name, option in options_of(part).items()}
+
+
+def defaults_of_parts(parts: Parts) -> dict[str, Any]:
+    """Default of every field."""
+    return {name: value for part, own in parts for name, value in {**defaults_of(part), **own}.items()}
+
+
+def _parts(values: Mapping[str, Any]) -> Parts:
     composition = Composition(**chosen(Composition, values))
     entries = [MIXERS[composition.mixer], WEIGHTINGS[composition.weighting]]
-    if composition.intrinsic != "none":
-        entries.append(INTRINSICS[composition.intrinsic])
-    parts: list[tuple[Any, Mapping[str, Any]]] = [(Composition, {}), *((e.load(), e.options) for e in entries)]
+    parts: Parts = [(Composition, {}), *((e.load(), e.options) for e in entries), *parts_of_common(values)]
     if composition.critic != "none":
         parts.append((CriticOptions, {}))
     if composition.residual != "none":
@@ -78,12 +96,12 @@ def _parts(values: Mapping[str, Any]) -> list[tuple[Any, Mapping[str, Any]]]:
 
 def options(values: dict[str, Any]) -> dict[str, Option]:
     """The fields of section `algorithm` for a composition: its own and those of the parts it names."""
-    return {name: option for part, _ in _parts(values) for name, option in options_of(part).items()}
+    return options_of_parts(_parts(values))
 
 
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Default of every field of the section."""
-    return {name: value for part, own in _parts(values) for name, value in {**defaults_of(part), **own}.items()}
+    return defaults_of_parts(_parts(values))
 
 
 def sizes_of(spec: Spec, agent: AgentOptions, axis: str | None = None) -> dict[str, Any]:
@@ -103,3 +121,11 @@ def sized(part: Any, sizes: Mapping[str, Any], section: Mapping[str, Any]) -> An
     """A part with its options, and with those sizes of the team that it declares."""
     needed = {f.name: sizes[f.name] for f in fields(part) if "option" not in f.metadata}
     return part(**needed, **chosen(part, section))
+
+
+def intrinsic_of(composition: Common, sizes: Mapping[str, Any], section: Mapping[str, Any]) -> Intrinsic | None:
+    """The intrinsic reward that a section names."""
+    if composition.intrinsic == "none":
+        return None
+    made: Intrinsic = sized(INTRINSICS[composition.intrinsic].load(), sizes, section)
+    return made

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from marlx import exploration
 from marlx.agents import Agent
+from marlx.intrinsic.base import Intrinsic
 from marlx.losses import optimisers, over_devices, stepped, where_tree
 from marlx.settings import Training
-from marlx.types import Batch, Params, Progress, View
+from marlx.types import Batch, Metrics, Params, Progress, View
 
 
 class LearnerState(NamedTuple):
@@ -24,6 +25,7 @@ class LearnerState(NamedTuple):
     target: Params  # the copy that targets are computed with
     optimiser: Any
     synced_at: jax.Array  # episodes (or updates) at the last hard copy
+    intrinsic: Any = ()  # what the intrinsic reward remembers
 
 
 class _State(Protocol):
@@ -37,6 +39,8 @@ class _State(Protocol):
     def optimiser(self) -> Any: ...
     @property
     def synced_at(self) -> jax.Array: ...
+    @property
+    def intrinsic(self) -> Any: ...
     @property
     def _replace(self) -> Callable[..., Any]: ...
 
@@ -73,9 +77,20 @@ def act(
     return agent.last_memory(memories), exploration.EXPLORERS[explorer](key, utilities[0], view.available, epsilon)
 
 
-def begin(params: Params, training: Training) -> LearnerState:
-    """A learner before its first update; the target starts as a copy."""
-    return LearnerState(params, params, optimisers(training).init(params), jnp.float32(0))
+def begin(params: Params, training: Training, intrinsic: Intrinsic | None, key: chex.PRNGKey) -> LearnerState:
+    """A learner before its first update; the target starts as a copy. `key` is the intrinsic reward's."""
+    remembered = intrinsic.init(key) if intrinsic else ()
+    return LearnerState(params, params, optimisers(training).init(params), jnp.float32(0), remembered)
+
+
+def rewarded(
+    intrinsic: Intrinsic | None, state: State, batch: Batch, progress: Progress
+) -> tuple[State, Batch, Metrics]:
+    """The state and the batch with the rewards that a method learns from, and metrics of an intrinsic one."""
+    if intrinsic is None:
+        return state, batch, {}
+    remembered, batch, metrics = intrinsic.reward(state.intrinsic, batch, progress)
+    return state._replace(intrinsic=remembered), batch, metrics
 
 
 def descend(

@@ -18,15 +18,25 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, UsageError, choice, chosen, defaults_of, flag, number, options_of
+from marlx_envs.options import Option, UsageError, choice, chosen, flag, number
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Common, sized, sizes_of
+from marlx.algorithms.composition import (
+    Common,
+    Parts,
+    defaults_of_parts,
+    intrinsic_of,
+    options_of_parts,
+    parts_of_common,
+    sized,
+    sizes_of,
+)
 from marlx.algorithms.learner import LearnerState
 from marlx.algorithms.method import Method
 from marlx.critics.mrvf import FeatureValue
+from marlx.intrinsic.base import Intrinsic
 from marlx.losses import masked_mean, squared_error
 from marlx.mixers.qmix import QMIX
 from marlx.rounds import Rounds
@@ -74,7 +84,10 @@ class Composition(Common):
     """Section `algorithm`; the fields of the rounds, the mixer and the joint value join it."""
 
     exploration: str = choice(
-        "centralised", "who draws epsilon: each agent or the team", ("decentralised", "centralised")
+        "centralised",
+        "who draws epsilon: each agent or the team; softmax: each agent by the utilities of a round, epsilon being the "
+        "temperature",
+        tuple(exploration.EXPLORERS),
     )
     strict: bool = flag(True, "later rounds learn gains over the preceding greedy action; without, the joint value")
     critic_loss_scale: float = number(1, "factor of the joint value's squared error", low=0)
@@ -92,17 +105,18 @@ class Composition(Common):
     )
 
 
-PARTS: tuple[type, ...] = (Composition, Rounds, QMIX, FeatureValue)
+def _parts(values: Mapping[str, Any]) -> Parts:
+    return [*((part, {}) for part in (Composition, Rounds, QMIX, FeatureValue)), *parts_of_common(values)]
 
 
 def options(values: Mapping[str, Any]) -> dict[str, Option]:
     """The fields of section `algorithm`."""
-    return {name: option for part in PARTS for name, option in options_of(part).items()}
+    return options_of_parts(_parts(values))
 
 
 def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Default of every field of the section."""
-    return {name: value for part in PARTS for name, value in defaults_of(part).items()}
+    return defaults_of_parts(_parts(values))
 
 
 def accepted_round(values: jax.Array) -> jax.Array:
@@ -157,7 +171,9 @@ def make(
     sizes = sizes_of(spec, agent, axis)
     rounds, mixer, critic = (sized(part, sizes, section) for part in (Rounds, QMIX, FeatureValue))
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent, headless=True)
-    return MRVF(network, rounds, mixer, critic, Composition(**chosen(Composition, section)), training, axis)
+    composition = Composition(**chosen(Composition, section))
+    intrinsic = intrinsic_of(composition, sizes, section)
+    return MRVF(network, rounds, mixer, critic, intrinsic, composition, training, axis)
 
 
 class Carry(NamedTuple):
@@ -187,6 +203,7 @@ class MRVF:
     rounds: Rounds
     mixer: QMIX
     critic: FeatureValue
+    intrinsic: Intrinsic | None
     composition: Composition
     training: Training
     axis: str | None = None
@@ -209,7 +226,7 @@ class MRVF:
             else jax.vmap(mixer)(jax.random.split(keys[2], self.rounds.rounds)),
             "critic": {"memory": self.agent.init(keys[3]), "value": self.critic.init(keys[4])},
         }
-        return learner.begin(params, self.training)
+        return learner.begin(params, self.training, self.intrinsic, jax.random.fold_in(key, 5))
 
     def initial_carry(self, count: int) -> Carry:
         """Memories before any slot, of `count` teams."""
@@ -228,14 +245,14 @@ class MRVF:
         slot = jax.tree.map(lambda x: x[None], view)
         memories = self._remember(state.params, (carry.agent, carry.critic), slot)
         played = self._play(state.params, memories, slot)
-        number, final, greedy = played.number[0], played.final[0], played.greedy[:, 0]
+        number, utilities = played.number[0], played.utilities[:, 0]
         explore_key, branch_key, round_key = jax.random.split(key, 3)
         branches = jax.random.uniform(branch_key, number.shape) < names.preselection * (epsilon > 0)
         drawn = jax.random.randint(round_key, number.shape, 0, count)
         preselected = drawn if names.preselected == "uniform" else jnp.full_like(drawn, count - 1)
-        around = jnp.where(branches[:, None], of_round(greedy, preselected), final)
-        explorer = exploration.EXPLORERS[names.exploration]
-        actions = explorer(explore_key, jax.nn.one_hot(around, self.agent.n_actions), view.available, epsilon)
+        around = jnp.where(branches, preselected, number)[None, :, None, None]
+        of_one = jnp.take_along_axis(utilities, around, axis=0)[0]  # of the round explored around
+        actions = exploration.EXPLORERS[names.exploration](explore_key, of_one, view.available, epsilon)
         agent, critic = map(self.agent.last_memory, memories)
         taken = carry.taken + jax.nn.one_hot(number, count, dtype=jnp.int32)
         return Carry(agent, critic if count > 1 else carry.critic, taken), actions
@@ -250,13 +267,14 @@ class MRVF:
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
         training = self.training
+        state, batch, measured = learner.rewarded(self.intrinsic, state, batch, progress)
         epsilon = exploration.linear_schedule(
             training.epsilon_start, training.epsilon_end, training.epsilon_steps, progress.env_steps
         )
         stepped, (metrics,) = learner.descend(
             lambda params: self.loss(params, state.target, batch, key, epsilon), state, training, self.axis
         )
-        return learner.sync(stepped, training, progress), metrics
+        return learner.sync(stepped, training, progress), {**metrics, **measured}
 
     def loss(
         self, params: Params, target: Params, batch: Batch, key: chex.PRNGKey, epsilon: jax.Array

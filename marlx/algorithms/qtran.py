@@ -14,15 +14,25 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, UsageError, choice, chosen, defaults_of, flag, number, options_of
+from marlx_envs.options import Option, UsageError, choice, chosen, flag, number
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Common, sized, sizes_of
+from marlx.algorithms.composition import (
+    Common,
+    Parts,
+    defaults_of_parts,
+    intrinsic_of,
+    options_of_parts,
+    parts_of_common,
+    sized,
+    sizes_of,
+)
 from marlx.algorithms.learner import LearnerState, Played
 from marlx.algorithms.method import Method
 from marlx.critics.qtran import Counterfactual, JointNet, JointValue, StateValue
+from marlx.intrinsic.base import Intrinsic
 from marlx.losses import masked_mean
 from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
@@ -129,19 +139,19 @@ class Composition(Common):
     lambda_nopt: float = number(0.1, "weight of the errors elsewhere; the authors have 1", low=0)
 
 
-def _parts(values: Mapping[str, Any]) -> tuple[type, type]:
+def _parts(values: Mapping[str, Any]) -> Parts:
     net, _ = FORMS.get(values.get("form", "base"), FORMS["base"])  # another word is refused where it is checked
-    return Composition, net
+    return [(Composition, {}), (net, {}), *parts_of_common(values)]
 
 
 def options(values: dict[str, Any]) -> dict[str, Option]:
     """The fields of section `algorithm` for a form."""
-    return {name: option for part in _parts(values) for name, option in options_of(part).items()}
+    return options_of_parts(_parts(values))
 
 
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Default of every field of the section."""
-    return {name: value for part in _parts(values) for name, value in defaults_of(part).items()}
+    return defaults_of_parts(_parts(values))
 
 
 def build(
@@ -167,7 +177,8 @@ def make(
     joint: JointNet = sized(net, sizes, section)
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent)
     value = StateValue(spec.state_size, joint.joint_width, joint.joint_layers) if composition.state_value else None
-    return QTRAN(network, joint, value, errors, composition, training, axis)
+    intrinsic = intrinsic_of(composition, sizes, section)
+    return QTRAN(network, joint, value, errors, intrinsic, composition, training, axis)
 
 
 @dataclass(frozen=True)
@@ -178,6 +189,7 @@ class QTRAN:
     joint: JointNet
     value: StateValue | None
     errors: Callable[..., Errors]
+    intrinsic: Intrinsic | None
     composition: Composition
     training: Training
     axis: str | None = None
@@ -189,10 +201,11 @@ class QTRAN:
     def init(self, key: chex.PRNGKey) -> LearnerState:
         """Fresh parameters {"agent", "joint"}, with V "value"; the target starts as their copy."""
         agent_key, joint_key, value_key = jax.random.split(key, 3)
+        intrinsic_key = jax.random.fold_in(key, 3)
         params = {"agent": self.agent.init(agent_key), "joint": self.joint.init(joint_key)}
         if self.value:
             params["value"] = self.value.init(value_key)
-        return learner.begin(params, self.training)
+        return learner.begin(params, self.training, self.intrinsic, intrinsic_key)
 
     def act(
         self, state: LearnerState, memory: jax.Array, view: View, key: chex.PRNGKey, epsilon: jax.Array
@@ -205,10 +218,11 @@ class QTRAN:
         self, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
+        state, batch, measured = learner.rewarded(self.intrinsic, state, batch, progress)
         stepped, (metrics,) = learner.descend(
             lambda params: self.loss(params, state.target, batch), state, self.training, self.axis
         )
-        return learner.sync(stepped, self.training, progress), metrics
+        return learner.sync(stepped, self.training, progress), {**metrics, **measured}
 
     def loss(self, params: Params, target: Params, batch: Batch) -> tuple[jax.Array, tuple[Metrics]]:
         """The loss above, this device's share; and metrics. `training.loss_scale` is a factor of all of it."""

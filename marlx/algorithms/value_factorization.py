@@ -22,10 +22,9 @@ from marlx_envs.options import UsageError, chosen
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Composition, defaults, options, sized, sizes_of
+from marlx.algorithms.composition import Composition, defaults, intrinsic_of, options, sized, sizes_of
 from marlx.algorithms.learner import Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
-from marlx.intrinsic import INTRINSICS
 from marlx.intrinsic.base import Intrinsic
 from marlx.losses import masked_mean, squared_error
 from marlx.mixers import MIXERS
@@ -47,9 +46,9 @@ class LearnerState(NamedTuple):
     target: Params  # the copy that targets are computed with
     optimiser: Any
     synced_at: jax.Array  # episodes (or updates) at the last hard copy
+    intrinsic: Any  # what the intrinsic reward remembers
     weighting: Any  # what the weighting learns
     variables: Any  # what the mixer remembers
-    intrinsic: Any  # what the intrinsic reward remembers
 
 
 def build(
@@ -82,9 +81,7 @@ def make(
     if composition.residual != "none":
         extra = JointCritic(own, FeedForward(spec.n_agents, spec.state_size, section["residual_width"]))
     scale = section.get("critic_loss_scale", 1.0)
-    intrinsic = None
-    if composition.intrinsic != "none":
-        intrinsic = sized(INTRINSICS[composition.intrinsic].load(), sizes, section)
+    intrinsic = intrinsic_of(composition, sizes, section)
     made = ValueFactorization(network, mixer, weighting, critic, extra, intrinsic, scale, composition, training, axis)
     _check_together(made, spec)
     return made
@@ -167,9 +164,8 @@ class ValueFactorization:
             params["residual"] = self.residual.init(residual_key)
             if self.residual.agent == self.agent:
                 params["residual"]["agent"] = params["agent"]
-        weighting, variables = self.weighting.init(weighting_key), self.mixer.variables()
-        intrinsic = self.intrinsic.init(intrinsic_key) if self.intrinsic else ()
-        return LearnerState(*learner.begin(params, self.training), weighting, variables, intrinsic)
+        begun = learner.begin(params, self.training, self.intrinsic, intrinsic_key)
+        return LearnerState(*begun, self.weighting.init(weighting_key), self.mixer.variables())
 
     def act(
         self, state: LearnerState, memory: jax.Array, view: View, key: chex.PRNGKey, epsilon: jax.Array
@@ -183,16 +179,13 @@ class ValueFactorization:
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
         loss_key, adapt_key = jax.random.split(key)
-        intrinsic: Any = ()
-        measured: Metrics = {}
-        if self.intrinsic:
-            intrinsic, batch, measured = self.intrinsic.reward(state.intrinsic, batch, progress)
+        state, batch, measured = learner.rewarded(self.intrinsic, state, batch, progress)
         loss = partial(self.loss, state=state, batch=batch, key=loss_key, progress=progress)
         state, (metrics, weighting, context) = learner.descend(loss, state, self.training, self.axis)
         mixer = self.mixer.constrain(state.params["mixer"])
         mixer, variables, changed = self.mixer.adapt(mixer, context, progress, adapt_key)
         params = {**state.params, "mixer": mixer}
-        state = state._replace(params=params, weighting=weighting, variables=variables, intrinsic=intrinsic)
+        state = state._replace(params=params, weighting=weighting, variables=variables)
         return learner.sync(state, self.training, progress, at_once=changed), {**metrics, **measured}
 
     def loss(

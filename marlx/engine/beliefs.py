@@ -26,9 +26,15 @@ def greedy(rollout: Rollout, learner: Any) -> jax.Array:
 
 
 def tables(rollout: Rollout, learner: Any) -> Metrics:
-    """Both as metrics of each joint action: "table_joint/AB" a value, "greedy/AB" 1 for the one chosen and else 0."""
+    """Both as metrics of each joint action: "table_joint/AB" a value, "greedy/AB" 1 for the one chosen and else 0.
+
+    And "igm_gap", max_u Q_tot(u) - Q_tot(u-hat): 0 where greedy agents are jointly greedy (POW eq. 2; MRVF eq. 1).
+    """
     sizes = rollout.spec.n_agents, rollout.spec.n_actions
-    found = {f"table_{name}": values for name, values in joint_values(rollout, learner).items()}
-    found["greedy"] = (joint_actions.listed(*sizes) == greedy(rollout, learner)).all(-1).astype(jnp.float32)
+    believed = joint_values(rollout, learner)
+    chosen = (joint_actions.listed(*sizes) == greedy(rollout, learner)).all(-1)
+    found = {**{f"table_{name}": values for name, values in believed.items()}, "greedy": chosen.astype(jnp.float32)}
     names = joint_actions.names(*sizes)
-    return {f"{name}/{joint}": values[k] for name, values in found.items() for k, joint in enumerate(names)}
+    metrics = {f"{name}/{joint}": values[k] for name, values in found.items() for k, joint in enumerate(names)}
+    joint = believed["joint"]
+    return {"igm_gap": joint.max() - jnp.where(chosen, joint, 0).sum(), **metrics}

@@ -40,12 +40,16 @@ class Subject(NamedTuple):
     target: str
 
 
-def built(method: str, network: str) -> tuple[Algorithm, Batch]:
-    """A small learner of a method, and steps to learn from, whose row 0 has a slot of padding."""
+def built(method: str, network: str, **section: Any) -> tuple[Algorithm, Batch]:
+    """A small learner of a method, and steps to learn from, whose row 0 has a slot of padding.
+
+    Args:
+        section: fields of section `algorithm` that are other than the method's.
+    """
     experiment = marlx.configure(method, "matrix_game")
     agent = AgentOptions(**{**experiment.agent, "hidden_size": 8, "network": network})
     rule = marlx.ALGORITHMS[method].load_rule()
-    algorithm = rule.build(SPEC, agent, dict(experiment.algorithm), Training(batch_size=3, epsilon_end=1.0))
+    algorithm = rule.build(SPEC, agent, {**experiment.algorithm, **section}, Training(batch_size=3, epsilon_end=1.0))
     steps = batch(slots=4, rows=3)
     valid = jnp.ones(steps.valid.shape, bool).at[PADDED, 0].set(False)
     starts = steps.view.starts.at[PADDED + 1, 0].set(True)

@@ -227,25 +227,41 @@ def test_frequencies_of_actions(preselected: str) -> None:
     """Epsilon first: uniform with 0.3; else with p = 0.4 a round's greedy action (all differ); else the final one."""
     method = learner(preselection=0.4, preselected=preselected)
     live, _ = parameters(method)
-    state = method.init(jax.random.key(0))._replace(params=live)
+    state, play = method.init(jax.random.key(0))._replace(params=live), jax.jit(method.play)
     for seed in range(200):
         view = jax.tree.map(lambda x: x[0, :1], batch(seed).view)
         view = view._replace(available=jnp.ones_like(view.available))
-        played = method.play(live, jax.tree.map(lambda x: x[None], view))
+        played = play(live, jax.tree.map(lambda x: x[None], view))
         codes = [int(np.ravel_multi_index(tuple(x[0, 0]), (A,) * N)) for x in played.greedy]
         if len({*codes}) == 3 and int(played.number[0, 0]) < 2:
             break
     else:
         pytest.fail("no view whose rounds all differ")
-    draws = 20_000
-    many = jax.tree.map(lambda x: jnp.repeat(x, draws, 0), view)
-    _, actions = jax.jit(method.act)(state, method.initial_carry(draws), many, jax.random.key(1), jnp.float32(0.3))
-    counts = np.bincount(np.ravel_multi_index(tuple(np.asarray(actions).T), (A,) * N), minlength=A**N) / draws
+    counts = _frequencies(method, state, view, 0.3)
     expected = np.full(A**N, 0.3 / A**N)
     expected[codes[int(played.number[0, 0])]] += 0.7 * 0.6
     for code in codes if preselected == "uniform" else codes[2:]:
         expected[code] += 0.7 * 0.4 / (3 if preselected == "uniform" else 1)
     np.testing.assert_allclose(counts, expected, atol=0.012)
+
+
+def _frequencies(method: MRVF, state: Any, view: Any, epsilon: float, draws: int = 20_000) -> np.ndarray:
+    """Of all joint actions, at the slot of a view [1]."""
+    many = jax.tree.map(lambda x: jnp.repeat(x, draws, 0), view)
+    _, actions = jax.jit(method.act)(state, method.initial_carry(draws), many, jax.random.key(1), jnp.float32(epsilon))
+    return np.bincount(np.ravel_multi_index(tuple(np.asarray(actions).T), (A,) * N), minlength=A**N) / draws
+
+
+def test_softmax_is_of_the_round_explored_around() -> None:
+    """Each agent by the utilities of the round accepted, epsilon being the temperature."""
+    method = learner(preselection=0.0, exploration="softmax")
+    live, _ = parameters(method)
+    state, view = method.init(jax.random.key(0))._replace(params=live), jax.tree.map(lambda x: x[0, :1], batch(3).view)
+    played = jax.jit(method.play)(live, jax.tree.map(lambda x: x[None], view))
+    utilities = np.asarray(played.utilities[played.number[0, 0], 0, 0], float)
+    odds = np.exp(utilities / 0.5) * np.asarray(view.available[0])
+    first, second = odds / odds.sum(-1, keepdims=True)
+    np.testing.assert_allclose(_frequencies(method, state, view, 0.5), np.outer(first, second).ravel(), atol=0.012)
 
 
 def test_joint_values() -> None:

@@ -39,8 +39,9 @@ def test_a_run_that_records() -> None:
     """Parts add up to the whole; tables are those of the last learner, and one joint action is greedy."""
     small = ("training.total_steps=96", "training.num_envs=8", "training.batch_size=16", "training.buffer_size=32")
     flags = ("training.record_weights=true", "evaluation.record_tables=true", "evaluation.interval=48")
-    experiment = marlx.configure("ow_qmix", "matrix_game", *small, *flags, "agent.network=mlp", "algorithm.mixer=vdn")
-    metrics = jax.jit(jax.vmap(marlx.make_train(experiment)))(jax.random.split(jax.random.key(0), 2)).metrics
+    unconstrained = "algorithm.mixer=feed_forward"
+    experiment = marlx.configure("ow_qmix", "matrix_game", *small, *flags, "agent.network=mlp", unconstrained)
+    metrics = jax.jit(jax.vmap(marlx.make_train(experiment)))(jax.random.split(jax.random.key(0), 4)).metrics
     found = {name: np.asarray(x) for name, x in metrics.items()}
 
     def parts(name: str) -> np.ndarray:
@@ -51,10 +52,12 @@ def test_a_run_that_records() -> None:
     np.testing.assert_allclose(parts("weight_mass").sum(-1), found["weight"], rtol=1e-5)
     np.testing.assert_allclose(parts("reward_share").sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(parts("reward_mass").sum(-1), found["weight"], rtol=1e-5)
-    assert parts("data_share").shape == parts("table_critic").shape == (2, 2, 9)
+    assert parts("data_share").shape == parts("table_critic").shape == (4, 2, 9)
     greedy, table = parts("greedy"), parts("table_joint")
     np.testing.assert_array_equal(greedy.sum(-1), 1)
-    np.testing.assert_array_equal(greedy.argmax(-1), table.argmax(-1))  # VDN has IGM
+    np.testing.assert_allclose(found["igm_gap"], table.max(-1) - (greedy * table).sum(-1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found["igm_gap"] > 0, greedy.argmax(-1) != table.argmax(-1))
+    assert (found["igm_gap"] > 0).any()
 
 
 @pytest.mark.parametrize(
