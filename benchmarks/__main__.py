@@ -6,7 +6,9 @@ from pathlib import Path
 
 from benchmarks import common
 
-NAMES = ("throughput", "methods", "seeds", "mass", "company", "sweeps", "memory", "compile", "smax", "theory")
+NAMES = (
+    "throughput", "methods", "weightings", "seeds", "mass", "company", "sweeps", "memory", "compile", "smax", "theory",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

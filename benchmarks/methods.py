@@ -1,7 +1,4 @@
-"""What a method costs: its environment steps/s against QMIX's, the two measured in turn on the reference work.
-
-And what a weighting costs: its method against QMIX with the same joint critic, whose errors all weigh the same.
-"""
+"""What a method costs: its environment steps/s against QMIX's, the two measured in turn on the reference work."""
 
 import statistics
 import time
@@ -15,23 +12,17 @@ from marlx.program import Program
 Words = tuple[str, ...]  # a method, and what is other than by default
 
 ENVIRONMENT = REFERENCE[1]
-UNWEIGHTED = ("qmix", "algorithm.critic=central")
-WEIGHTED = ("cw_qmix", "ow_qmix", "remix", "qpro")
 VARIANTS = (("mrvf", "algorithm.rounds=2"), ("pow_qmix", "algorithm.recognition_parts=1"))
 WORK = "predator-prey, one seed, one update of 32 rows a 1,600 steps"
 
 
 def run(*, quick: bool) -> list[Table]:
-    """Every registered method that can play predator-prey, and some variants; weightings; one seed."""
+    """Every registered method that can play predator-prey, and some variants; one seed."""
     methods: list[Words] = [*((name,) for name in marlx.ALGORITHMS), *VARIANTS]
-    weighted: list[Words] = [(name,) for name in WEIGHTED]
-    return [
-        _table("Cost of a method", REFERENCE[:1], methods, *((1, 1) if quick else (4, 7))),
-        _table("Cost of a weighting", UNWEIGHTED, [UNWEIGHTED, *weighted], *((1, 1) if quick else (4, 15))),
-    ]
+    return [costs("Cost of a method", REFERENCE[:1], methods, *((1, 1) if quick else (4, 7)))]
 
 
-def _table(title: str, baseline: Words, methods: list[Words], iterations: int, rounds: int) -> Table:
+def costs(title: str, baseline: Words, methods: list[Words], iterations: int, rounds: int) -> Table:
     """Methods against a baseline: chunks of so many iterations of the two in turn, so many times; medians."""
     reference, per_chunk, _ = _learning(baseline, iterations)
     rows = []
