@@ -249,7 +249,11 @@ class ValueFactorization:
             **fitted,
         }
         if self.training.record_weights:
-            metrics |= recorded(weights[..., 0], actions, batch.rewards, batch.valid, self.agent.n_actions, self.axis)
+            believed = {"joint": evidence.joint_value, **self.weighting.joint_values(learnt, evidence)}
+            believed |= {} if critic_value is None else {"critic": jax.lax.stop_gradient(critic_value)}
+            errors = {name: jnp.abs(value - evidence.target) for name, value in believed.items()}
+            rewards, valid, n_actions = batch.rewards, batch.valid, self.agent.n_actions
+            metrics |= recorded(weights[..., 0], actions, rewards, valid, n_actions, errors, self.axis)
         return loss, (metrics, learnt, jax.lax.stop_gradient(context))
 
     def joint_values(self, state: LearnerState, view: View, actions: jax.Array) -> dict[str, jax.Array]:

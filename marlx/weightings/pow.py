@@ -87,7 +87,7 @@ class POW(Weighting):
         # A count that is the same for all seeds keeps the loop and its slices unbatched. (The released code has twice
         # as many steps for its very first batch.)
         state = jax.lax.fori_loop(0, self.recognition_steps, step, state)
-        return state, {"recognition_loss": loss(state.params, data)}
+        return state, {"recognition_loss": loss(state.params, data)}  # XLA has this pass and that of `weights` once
 
     def _parts(self, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         """A batch [T B ..] cut along its rows: [P T B/P ..].

@@ -1,5 +1,7 @@
 """How the errors of a batch are weighted, as metrics: heat maps of weights over training (paper ReMIX, Figure 3)."""
 
+from collections.abc import Mapping
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -18,21 +20,24 @@ def recorded(
     rewards: jax.Array,
     valid: jax.Array,
     n_actions: int,
+    errors: Mapping[str, jax.Array],
     axis: str | None = None,
 ) -> Metrics:
     """Shares of weights; how often steps are paid or punished and joint actions taken, and how they are weighted.
 
     All are means over the valid steps of a batch, so that their means over updates are too: the mean weight of joint
     action u is weight_mass/u over data_share/u, that of steps with a positive reward reward_mass/positive over
-    reward_share/positive.
+    reward_share/positive, and the mean error there error_joint/positive over the same.
 
     Args:
         weights [..] >= 0, actions int32 [.. N], rewards [..] that are learnt from, valid bool [..].
+        errors: |what is believed of the joint action - target| [..], by who believes it ("joint" is Q_tot).
         axis: mesh axis of the devices that share the batch.
 
     Returns:
         This device's share of "weight_share/50" (weights from 0.50 on, below those of the next), "reward_share/zero",
-        "reward_mass/zero", and where joint actions are few "data_share/AB", "weight_mass/AB", and so on.
+        "reward_mass/zero", "error_joint/zero", and where joint actions are few "data_share/AB", "weight_mass/AB", and
+        so on.
     """
     chex.assert_equal_shape((weights, rewards, valid))
     mask = valid.astype(jnp.float32).reshape(-1)
@@ -45,6 +50,9 @@ def recorded(
     share, mass = (_sums(x, signs, len(SIGNS)) for x in (mask, mask * weights))
     found |= {f"reward_share/{name}": share[k] for k, name in enumerate(SIGNS)}
     found |= {f"reward_mass/{name}": mass[k] for k, name in enumerate(SIGNS)}
+    for who, error in errors.items():
+        sums = _sums(mask * error.reshape(-1), signs, len(SIGNS))
+        found |= {f"error_{who}/{name}": sums[k] for k, name in enumerate(SIGNS)}
     n_agents = actions.shape[-1]
     if joint_actions.few(n_agents, n_actions):
         places = jnp.asarray([n_actions**k for k in reversed(range(n_agents))], jnp.int32)

@@ -16,23 +16,25 @@ VALID = jnp.array([[True, True, True], [True, True, False]])
 
 
 def test_by_hand() -> None:
-    found = {name: float(x) for name, x in recorded(WEIGHTS, ACTIONS, REWARDS, VALID, 2).items()}
+    errors = {"joint": jnp.array([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]])}
+    found = {name: float(x) for name, x in recorded(WEIGHTS, ACTIONS, REWARDS, VALID, 2, errors).items()}
     shares = {name: x for name, x in found.items() if name.startswith("weight_share/") and x}
     assert shares == pytest.approx({"weight_share/10": 0.4, "weight_share/50": 0.2, "weight_share/95": 0.4})
     assert [found[f"data_share/{u}"] for u in ("AA", "AB", "BA", "BB")] == pytest.approx([0.4, 0.4, 0, 0.2])
     assert [found[f"weight_mass/{u}"] for u in ("AA", "AB", "BA", "BB")] == pytest.approx([0.04, 0.3, 0, 1.4])
     assert [found[f"reward_share/{sign}"] for sign in SIGNS] == pytest.approx([0.4, 0.4, 0.2])
     assert [found[f"reward_mass/{sign}"] for sign in SIGNS] == pytest.approx([1.6, 0.04, 0.1])
+    assert [found[f"error_joint/{sign}"] for sign in SIGNS] == pytest.approx([3.6, 1, 1.6])
 
 
 def test_where_joint_actions_are_many_shares_are_all() -> None:
-    found = recorded(WEIGHTS, ACTIONS, REWARDS, VALID, 11)
+    found = recorded(WEIGHTS, ACTIONS, REWARDS, VALID, 11, {})
     assert len(found) == 20 + 2 * len(SIGNS)
     assert {name.partition("/")[0] for name in found} == {"weight_share", "reward_share", "reward_mass"}
 
 
 def test_no_valid_step_is_no_weight() -> None:
-    assert all(float(x) == 0 for x in recorded(WEIGHTS, ACTIONS, REWARDS, jnp.zeros((2, 3), bool), 2).values())
+    assert all(float(x) == 0 for x in recorded(WEIGHTS, ACTIONS, REWARDS, jnp.zeros((2, 3), bool), 2, {}).values())
 
 
 def test_a_run_that_records() -> None:
@@ -52,6 +54,8 @@ def test_a_run_that_records() -> None:
     np.testing.assert_allclose(parts("weight_mass").sum(-1), found["weight"], rtol=1e-5)
     np.testing.assert_allclose(parts("reward_share").sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(parts("reward_mass").sum(-1), found["weight"], rtol=1e-5)
+    np.testing.assert_allclose(parts("error_joint").sum(-1), found["absolute_error"], rtol=1e-4)
+    assert (parts("error_critic").sum(-1) > 0).all()
     assert parts("data_share").shape == parts("table_critic").shape == (4, 2, 9)
     greedy, table = parts("greedy"), parts("table_joint")
     np.testing.assert_array_equal(greedy.sum(-1), 1)
