@@ -8,5 +8,5 @@ WEIGHTED: list[Words] = [("cw_qmix",), ("ow_qmix",), ("remix",), ("qpro",)]
 
 
 def run(*, quick: bool) -> list[Table]:
-    """Every weighting without networks of its own; and the reference against itself, the noise of the table."""
+    """Weightings that predator-prey can have and that learn nothing; the reference against itself is the noise."""
     return [costs("Cost of a weighting", UNWEIGHTED, [UNWEIGHTED, *WEIGHTED], *((1, 1) if quick else (4, 15)))]

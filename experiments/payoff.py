@@ -24,12 +24,12 @@ METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
     "pow_vdn", "pow_qmix", "pow_qplex", "remix", "qpro",
 )  # fmt: skip
-VARIANTS: dict[str, tuple[str, ...]] = {  # the paper's figure has the weights 1 and 0
-    "cw_qmix, alpha 0": ("cw_qmix", "algorithm.alpha=0"),
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "cw_qmix, alpha 0": ("cw_qmix", "algorithm.alpha=0"),  # paper POW's figure has the weights 1 and 0
     "ow_qmix, alpha 0": ("ow_qmix", "algorithm.alpha=0"),
     "remix, without policies": ("remix", "algorithm.policy_factor=false"),
 }
-ALL = (*METHODS, "qtran_alt", "ideal_cw_qmix", "nm_qmix", *VARIANTS)
+DEFAULT = (*METHODS, "qtran_alt", "ideal_cw_qmix", "nm_qmix", *VARIANTS)
 # Ideal monotonic projection under uniform data: least squares over all tables that are monotone in some strict order of
 # each agent's actions (definition: paper MRVF, appendix B.2; values by isotonic regression on every order).
 IDEAL = {"resq79": ((-8.0, -8.0, -8.0), (-8.0, 0.0, 0.0), (-8.0, 0.0, 7.9))}
@@ -158,20 +158,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = one_line_parser("python -m experiments.payoff", __doc__)
     parser.add_argument("--payoff", default="resq79")
-    parser.add_argument("--methods", nargs="+", default=ALL)
+    parser.add_argument("--methods", nargs="+", default=DEFAULT)
     parser.add_argument("--seeds", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--name", help="of the files; payoff_ and the payoff's")
     options = parser.parse_args(arguments)
     path = options.out / (options.name or f"payoff_{options.payoff}")
+    unfinished = path.with_suffix(".unfinished.json")  # a run that is stopped leaves what it has measured
     outcomes: dict[str, Outcome] = {}
     for method in options.methods:
         outcomes[method] = study(method, options.payoff, options.seeds, options.steps)
         print(f"{method}: {outcomes[method].share:.0%} at the best, {outcomes[method].seconds:.0f} s", flush=True)
-        record.write(path.with_suffix(".json"), methods={name: o.plain() for name, o in outcomes.items()})
+        record.write(unfinished, methods={name: o.plain() for name, o in outcomes.items()})
     words = f"uniform data, {options.seeds} seeds, {options.steps:,} steps each"
     report(options.payoff, outcomes, words, path.with_suffix(".png"))
+    unfinished.rename(path.with_suffix(".json"))
 
 
 if __name__ == "__main__":

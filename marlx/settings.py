@@ -41,8 +41,8 @@ class Training:
     target_update_unit: str = choice("episodes", "what target_update_interval counts", ("episodes", "updates"))
     record_weights: bool = flag(
         False,
-        "metrics of how errors are weighted: shares of weights, and weights by the sign of the reward and, where these "
-        "are few, of joint actions",
+        "metrics of how errors are weighted: shares of weights; weights and errors by the sign of the reward; and "
+        "weights of joint actions where these are few",
     )
 
 

@@ -115,6 +115,16 @@ def test_what_an_entry_names_can_be_loaded() -> None:
         assert callable(method.load_rule().build)
 
 
+def test_parts_by_name() -> None:
+    """What a user takes from `marlx.critics` and `marlx.weightings`."""
+    from marlx import critics, weightings
+
+    for module, names in ((critics, critics._HOMES), (weightings, weightings._FUNCTIONS)):
+        assert all(callable(getattr(module, name)) for name in names)
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            _ = module.nothing
+
+
 @pytest.mark.parametrize("folder, longest", LONGEST.items())
 def test_a_file_fits_one_room(folder: str, longest: int) -> None:
     lengths = {str(p): len(p.read_text(encoding="utf-8").splitlines()) for p in sources(ROOT / folder)}

@@ -68,7 +68,7 @@ Parts = list[tuple[Any, Mapping[str, Any]]]
 
 
 def parts_of_common(values: Mapping[str, Any]) -> Parts:
-    """What the fields of `Common` name, for methods that are no `Composition`."""
+    """What the fields of `Common` name; a word that is no name is refused where it is checked."""
     name = values.get("intrinsic", "none")
     return [(INTRINSICS[name].load(), INTRINSICS[name].options)] if name in INTRINSICS else []
 

@@ -168,6 +168,11 @@ def make(
         raise UsageError(f"the rounds of mrvf are the head of its agents: agent.head must be shared, not {agent.head}")
     if not section["monotone"]:
         raise UsageError("mrvf needs a monotone mixer: algorithm.monotone must be true")
+    if section["exploration"] == "softmax" and section["learnt_actions"] == "mixed":
+        raise UsageError(
+            "algorithm.exploration=softmax has no probability of a random action, which learnt_actions=mixed asks for: "
+            "algorithm.learnt_actions must be recorded"
+        )
     sizes = sizes_of(spec, agent, axis)
     rounds, mixer, critic = (sized(part, sizes, section) for part in (Rounds, QMIX, FeatureValue))
     network = Agent(spec.n_agents, spec.n_actions, spec.observation_size, agent, headless=True)
@@ -226,7 +231,8 @@ class MRVF:
             else jax.vmap(mixer)(jax.random.split(keys[2], self.rounds.rounds)),
             "critic": {"memory": self.agent.init(keys[3]), "value": self.critic.init(keys[4])},
         }
-        return learner.begin(params, self.training, self.intrinsic, jax.random.fold_in(key, 5))
+        intrinsic_key = jax.random.fold_in(key, len(keys))  # beside those split, which stay as they are
+        return learner.begin(params, self.training, self.intrinsic, intrinsic_key)
 
     def initial_carry(self, count: int) -> Carry:
         """Memories before any slot, of `count` teams."""

@@ -201,7 +201,7 @@ class QTRAN:
     def init(self, key: chex.PRNGKey) -> LearnerState:
         """Fresh parameters {"agent", "joint"}, with V "value"; the target starts as their copy."""
         agent_key, joint_key, value_key = jax.random.split(key, 3)
-        intrinsic_key = jax.random.fold_in(key, 3)
+        intrinsic_key = jax.random.fold_in(key, 3)  # beside those split, which stay as they are
         params = {"agent": self.agent.init(agent_key), "joint": self.joint.init(joint_key)}
         if self.value:
             params["value"] = self.value.init(value_key)

@@ -107,7 +107,7 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
     if weighting.needs_slopes and not made.mixer.is_monotone:
         monotone = _monotone_mixers(sizes_of(spec, made.agent.options), given)
         needs = f"algorithm.weighting={names.weighting} needs a mixer that is monotone in every utility"
-        if names.mixer in monotone:
+        if names.mixer in monotone and not getattr(made.mixer, "monotone", True):
             raise UsageError(f"{needs}: algorithm.monotone must be true")
         raise UsageError(f"{needs}, not {names.mixer}; valid: {', '.join(monotone)}")
     if weighting.needs_optimum and not spec.optimum_known:
@@ -250,8 +250,10 @@ class ValueFactorization:
         }
         if self.training.record_weights:
             believed = {"joint": evidence.joint_value, **self.weighting.joint_values(learnt, evidence)}
-            believed |= {} if critic_value is None else {"critic": jax.lax.stop_gradient(critic_value)}
+            believed |= {} if critic_value is None else {"critic": critic_value}
+            believed |= {"explained": (joint + rest).mean(-1)} if self.residual else {}
             errors = {name: jnp.abs(value - evidence.target) for name, value in believed.items()}
+            errors = jax.lax.stop_gradient(errors)
             rewards, valid, n_actions = batch.rewards, batch.valid, self.agent.n_actions
             metrics |= recorded(weights[..., 0], actions, rewards, valid, n_actions, errors, self.axis)
         return loss, (metrics, learnt, jax.lax.stop_gradient(context))

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from marlx_envs.options import UsageError
@@ -56,14 +57,11 @@ def _compiled(program: Program) -> tuple[Any, Any]:
 
 
 def igm_gap(tables: npt.NDArray[np.floating], greedy: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
-    """What a learned table loses by greedy agents: max_u Q_tot(u) - Q_tot(u-hat), [S].
-
-    Where IGM (POW eq. 2; MRVF eq. 1) holds it is 0; where it is positive, the argmax of the table is not that of the
-    utilities.
+    """What learned tables lose by greedy agents, [S]: `beliefs.igm_gap` where every action is available.
 
     Args:
         tables: [S A .. A], as of `learned_tables`; greedy: u-hat, int [S N], as of `greedy_actions`.
     """
     cells = tables.reshape(len(tables), -1)
-    chosen = np.ravel_multi_index(tuple(greedy.T), tables.shape[1:])
-    return cells.max(-1) - cells[np.arange(len(cells)), chosen]
+    chosen = np.ravel_multi_index(tuple(greedy.T), tables.shape[1:])[:, None] == np.arange(cells.shape[-1])
+    return np.asarray(beliefs.igm_gap(*map(jnp.asarray, (cells, chosen, np.ones_like(chosen)))))

@@ -25,16 +25,27 @@ def greedy(rollout: Rollout, learner: Any) -> jax.Array:
     return rollout.algorithm.act(learner, team.memory, rollout.view(team), key, jnp.float32(0))[1][0]
 
 
+def igm_gap(joint: jax.Array, chosen: jax.Array, possible: jax.Array) -> jax.Array:
+    """max_u Q_tot(u) - Q_tot(u-hat), [..]: 0 where greedy agents are jointly greedy (IGM: POW eq. 2; MRVF eq. 1).
+
+    Args:
+        joint: Q_tot of all joint actions [.. K]; chosen: bool [.. K], u-hat alone.
+        possible: bool [.. K], joint actions of which every agent may take its part.
+    """
+    return jnp.where(possible, joint, -jnp.inf).max(-1) - jnp.where(chosen, joint, 0).sum(-1)
+
+
 def tables(rollout: Rollout, learner: Any) -> Metrics:
     """Both as metrics of each joint action: "table_joint/AB" a value, "greedy/AB" 1 for the one chosen and else 0.
 
-    And "igm_gap", max_u Q_tot(u) - Q_tot(u-hat): 0 where greedy agents are jointly greedy (POW eq. 2; MRVF eq. 1).
+    And `igm_gap` of Q_tot.
     """
     sizes = rollout.spec.n_agents, rollout.spec.n_actions
-    believed = joint_values(rollout, learner)
-    chosen = (joint_actions.listed(*sizes) == greedy(rollout, learner)).all(-1)
+    believed, listed = joint_values(rollout, learner), joint_actions.listed(*sizes)
+    chosen = (listed == greedy(rollout, learner)).all(-1)
+    available = rollout.view(rollout.reset(jax.random.key(0), 1)).available[0]
+    possible = available[jnp.arange(sizes[0]), listed].all(-1)
     found = {**{f"table_{name}": values for name, values in believed.items()}, "greedy": chosen.astype(jnp.float32)}
     names = joint_actions.names(*sizes)
     metrics = {f"{name}/{joint}": values[k] for name, values in found.items() for k, joint in enumerate(names)}
-    joint = believed["joint"]
-    return {"igm_gap": joint.max() - jnp.where(chosen, joint, 0).sum(), **metrics}
+    return {"igm_gap": igm_gap(believed["joint"], chosen, possible), **metrics}

@@ -252,13 +252,16 @@ def _frequencies(method: MRVF, state: Any, view: Any, epsilon: float, draws: int
     return np.bincount(np.ravel_multi_index(tuple(np.asarray(actions).T), (A,) * N), minlength=A**N) / draws
 
 
-def test_softmax_is_of_the_round_explored_around() -> None:
-    """Each agent by the utilities of the round accepted, epsilon being the temperature."""
-    method = learner(preselection=0.0, exploration="softmax")
+@pytest.mark.parametrize("preselection, number", [(0.0, 1), (1.0, 2)])
+def test_softmax_is_of_the_round_explored_around(preselection: float, number: int) -> None:
+    """Each agent by the utilities of the round accepted or of that preselected, epsilon being the temperature."""
+    options = {"exploration": "softmax", "learnt_actions": "recorded", "preselected": "last"}
+    method = learner(preselection=preselection, **options)
     live, _ = parameters(method)
     state, view = method.init(jax.random.key(0))._replace(params=live), jax.tree.map(lambda x: x[0, :1], batch(3).view)
     played = jax.jit(method.play)(live, jax.tree.map(lambda x: x[None], view))
-    utilities = np.asarray(played.utilities[played.number[0, 0], 0, 0], float)
+    assert played.number[0, 0] == 1
+    utilities = np.asarray(played.utilities[number, 0, 0], float)
     odds = np.exp(utilities / 0.5) * np.asarray(view.available[0])
     first, second = odds / odds.sum(-1, keepdims=True)
     np.testing.assert_allclose(_frequencies(method, state, view, 0.5), np.outer(first, second).ravel(), atol=0.012)

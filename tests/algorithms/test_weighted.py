@@ -13,6 +13,7 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx import weightings
 from marlx.algorithms.value_factorization import ValueFactorization
+from marlx.critics.recognition import Recognition
 from marlx.engine.seeds import ROWS
 from marlx.mixers import MIXERS
 from marlx.types import Batch
@@ -57,7 +58,7 @@ def _told(monkeypatch: pytest.MonkeyPatch, method: ValueFactorization, *others: 
 
 
 def _weight(name: str, x: Evidence, t: int, b: int) -> Any:
-    """Weight of one step from the evidence, without those that need the whole batch."""
+    """Weight of one step from the evidence, without those that need the whole batch or a network."""
     if name == "ow":
         return 1 if x.joint_value[t, b] < x.target[t, b] else 0.3
     if name == "cw":
@@ -70,11 +71,11 @@ def _weight(name: str, x: Evidence, t: int, b: int) -> Any:
     return 1
 
 
-def _pow_weight(weighting: Any, params: Any, x: Evidence, t: int, b: int) -> float:
+def _pow_weight(params: Any, x: Evidence, t: int, b: int) -> float:
     """Of one step: Q_r(s, u) by the advantages of the actions taken against Q_r(s, greedy), where they are 0."""
     q, may, u = (np.asarray(y[t, b]) for y in (x.utilities, x.available, x.actions))
     lows = [q[i, u[i]] - max(q[i, a] for a in range(A) if may[i, a]) for i in range(N)]
-    apply = weighting._network.apply
+    apply = Recognition(N, A, 5, width=8).apply
     here, _ = apply(params, x.state[t, b], x.actions[t, b], jnp.array(lows))
     best, _ = apply(params, x.state[t, b], x.greedy[t, b], jnp.zeros(N))
     return 1 if here > best - 0.1 else 0.3
@@ -94,7 +95,7 @@ def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     raws = method.residual.use(live["residual"], view) if method.residual else None
     td = critic = penalty = 0.0
     masked = set()
-    recogniser, _ = method.weighting.fit(method.init(jax.random.key(0)).weighting, told)
+    learnt, _ = method.weighting.fit(method.init(jax.random.key(0)).weighting, told)
     for b in range(B):
         at_greedy = [
             method.critic.at(other["critic"], old[t, b], state[t, b], jnp.asarray(greedy[t, b])) for t in range(T + 1)
@@ -114,9 +115,12 @@ def test_loss_equals_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             ):  # fmt: skip
                 assert mine is not None
                 np.testing.assert_allclose(mine[here], theirs, rtol=1e-4, atol=1e-6)
-            weight = float(weights[here]) if name == "remix" else _weight(name, told, t, b)
-            if name == "pow":
-                weight = _pow_weight(method.weighting, recogniser.params, told, t, b)
+            if name == "remix":
+                weight = float(weights[here])
+            elif name == "pow":
+                weight = _pow_weight(learnt.params, told, t, b)
+            else:
+                weight = _weight(name, told, t, b)
             if method.residual:
                 assert raws is not None
                 extra = float(method.residual.at(live["residual"], raws[here], state[here], action))

@@ -88,7 +88,11 @@ def test_vdn_numbers() -> None:
     )
     assert value == 0.5
     np.testing.assert_array_equal(gradient, [1, 1])
-    assert marlx.mixers.VDN(2, 1).apply({}, jnp.array([-0.5, 1.0]), jnp.zeros(1)) == 0.5  # agents may be permuted
+
+
+def test_agents_of_vdn_may_be_permuted() -> None:
+    apply = marlx.mixers.VDN(2, 1).apply
+    assert apply({}, jnp.array([-0.5, 1.0]), jnp.zeros(1)) == apply({}, jnp.array([1.0, -0.5]), jnp.zeros(1)) == 0.5
 
 
 def _inputs(mixer: Mixer, shape: tuple[int, ...], seed: int = 0) -> tuple[jax.Array, jax.Array, Context]:
