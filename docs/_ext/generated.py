@@ -369,7 +369,8 @@ def draw(folder: Path) -> None:
     from marlx.analysis.plots import payoff_tables
 
     truth = marlx_envs.make("matrix_game", payoff="resq79").params["rewards"][0]
-    for name, found in record(PAYOFF)["methods"].items():
+    methods = {name: found for name, found in record(PAYOFF)["methods"].items() if name in marlx.ALGORITHMS}
+    for name, found in methods.items():  # not its variants
         tables = {TABLES[kind]: found["tables"][kind] for kind in TABLES if kind in found["tables"]}
         chosen = [ord(letter) - ord("A") for letter in next(iter(found["greedy"]))]
         figure = payoff_tables(tables, truth, {"Q_tot": found["share"]}, greedy=dict.fromkeys(tables, chosen))
