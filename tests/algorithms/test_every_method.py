@@ -18,7 +18,7 @@ from tests.algorithms.learning import changed as changed_in
 # A method that is another's composition with one part exchanged; both tiers together have all of them.
 VARIANTS = ("ideal_cw_qmix", "mrvf_non_strict", "mrvf_single", "pow_qplex", "pow_vdn", "qatten", "qpro", "qtran_alt")
 
-DIFFERENT = ("qmix", "cw_qmix", "nm_qmix", "qtran", "mrvf")  # one of each way to learn
+DIFFERENT = ("qmix", "cw_qmix", "mrvf")  # of different ways to learn
 
 TARGETS_UNREAD = ("qmix", "nm_qmix", "qtran", "mrvf")  # where nothing bootstraps; CW-QMIX's weights read its target
 

@@ -114,8 +114,12 @@ def _expected(
     "training, section",
     [
         ({}, {}),
-        ({"loss_scale": 0.5}, {"share_rounds": False, "critic_loss_scale": 0.7}),
-        ({}, {"embedding": "index", "critic_embedding": "index", "critic_sees_state": False, "rounds": 2}),
+        pytest.param({"loss_scale": 0.5}, {"share_rounds": False, "critic_loss_scale": 0.7}, marks=pytest.mark.slow),
+        pytest.param(
+            {},
+            {"embedding": "index", "critic_embedding": "index", "critic_sees_state": False, "rounds": 2},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({}, {"strict": False, "learnt_actions": "recorded"}, marks=pytest.mark.slow),
         pytest.param({}, {"rounds": 1}, marks=pytest.mark.slow),
     ],
@@ -158,7 +162,9 @@ def test_only_the_td_error_teaches_the_joint_value_and_nothing_else() -> None:
     assert all(_size(x) > 0 for x in jax.tree.leaves(gradient["critic"]))
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(
+    "number", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_a_round_teaches_its_agents_and_its_mixer(number: int) -> None:
     gradient, old = _teaching(learner(share_rounds=False), f"round_loss_{number}")
     assert _size(old) == _size(gradient["critic"]) == 0

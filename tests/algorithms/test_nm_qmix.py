@@ -98,7 +98,7 @@ def test_update_is_that_of_rewards_changed_by_hand(section: dict[str, Any], name
     assert metrics.keys() - rest.keys() == extra
 
 
-@pytest.mark.parametrize("method", ["qtran", "mrvf"])
+@pytest.mark.parametrize("method", [pytest.param("qtran", marks=pytest.mark.slow), "mrvf"])
 def test_a_method_with_a_loop_of_its_own_is_handed_other_rewards(method: str) -> None:
     section = marlx.configure(method, "matrix_game", "algorithm.intrinsic=rnd", "algorithm.predictor_width=8").algorithm
     curious, steps = built(method, "mlp", **section)

@@ -138,9 +138,9 @@ def _expected(method: QTRAN, live: Any, constant: Any, other: Any, b: Batch) -> 
     "training, section",
     [
         ({}, {}),
-        ({"td_lambda": 0.7}, {"bootstrap": "sum_of_max", "state_value": False}),
+        pytest.param({"td_lambda": 0.7}, {"bootstrap": "sum_of_max", "state_value": False}, marks=pytest.mark.slow),
         pytest.param({"loss_scale": 0.5}, {"joint_arch": "concatenated_actions"}, marks=pytest.mark.slow),
-        ({"td_lambda": 0.7, "loss_scale": 0.5}, {"form": "alt"}),
+        pytest.param({"td_lambda": 0.7, "loss_scale": 0.5}, {"form": "alt"}, marks=pytest.mark.slow),
         ({}, {"form": "alt", "bootstrap": "sum_of_max", "state_value": False, "joint_layers": 3}),
     ],
 )

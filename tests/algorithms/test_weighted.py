@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
     "resq_raw": {**CENTRAL, "residual": "raw", "residual_width": 8},
     "resq_penalised": {**CENTRAL, "residual": "penalised", "residual_width": 8},
 }
+SLOW = pytest.mark.slow
 MLP = {"network": "mlp"}  # quicker; the memory of the agents has tests of its own
 NUMBERS = {"gamma": 0.9, "td_lambda": 0.7, "loss_scale": 0.5}
 
@@ -172,7 +173,9 @@ def test_slopes_of_qmix(monkeypatch: pytest.MonkeyPatch) -> None:
             np.testing.assert_allclose(told.slopes[t, b], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("mixer", ["vdn", "qmix", "qatten", "na2q", "gomarl"])
+@pytest.mark.parametrize(
+    "mixer", ["vdn", "qmix", "qatten", *(pytest.param(name, marks=SLOW) for name in ("na2q", "gomarl"))]
+)
 def test_slopes_are_differences_of_the_joint_value(mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every mixer that ReMIX may have; each agent's utility moved by itself at one step."""
     head = MIXERS[mixer].load().agent_head or "shared"

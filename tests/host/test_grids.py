@@ -20,7 +20,7 @@ OPTIONS = {"predator_prey": [f"environment.{word}" for word in HUNT], "matrix_ga
 @pytest.mark.parametrize(
     "algorithm, game, grid",
     [
-        (
+        pytest.param(
             "cw_qmix",
             "predator_prey",
             {
@@ -31,6 +31,7 @@ OPTIONS = {"predator_prey": [f"environment.{word}" for word in HUNT], "matrix_ga
                 "training.epsilon_steps": [50.0, 120.0],
                 "environment.miss_penalty": [-2.0, -0.5],
             },
+            marks=pytest.mark.slow,
         ),
         ("pow_qmix", "matrix_game", {"algorithm.tolerance": [20.0, 0.01], "algorithm.alpha": [0.0, 0.4]}),
     ],

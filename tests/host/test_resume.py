@@ -79,7 +79,7 @@ def test_a_grid_of_mistakes(tmp_path: Path, grid: Any) -> None:
     [
         "between chunks",
         pytest.param("parameters.merge", marks=pytest.mark.slow),
-        "Recorder.merge",
+        pytest.param("Recorder.merge", marks=pytest.mark.slow),
         pytest.param("one part, Recorder.merge", marks=pytest.mark.slow),
         "parameters.tidy",
         pytest.param("Ledger.conclude", marks=pytest.mark.slow),
@@ -155,6 +155,7 @@ def test_a_run_goes_on_with_fewer_devices(
     assert_same(whole_one_by_one, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.local_device_count() < 2, reason="needs two devices")
 def test_a_run_goes_on_with_more_devices(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the default width, which is no other there."""
@@ -244,7 +245,9 @@ def _latest(out: Path) -> Path:
     return max((out / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "missing", "all"])
+@pytest.mark.parametrize(
+    "damage", [pytest.param("cut", marks=SLOW), "flip", pytest.param("missing", marks=SLOW), "all"]
+)
 def test_a_damaged_checkpoint_is_passed_over(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
