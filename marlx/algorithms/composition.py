@@ -74,34 +74,25 @@ def parts_of_common(values: Mapping[str, Any]) -> Parts:
 
 
 def options_of_parts(parts: Parts) -> dict[str, Option]:
-    """Their fields."""
+    """The fields of section `algorithm`."""
     return {name: option for part, _ in parts for name, option in options_of(part).items()}
 
 
 def defaults_of_parts(parts: Parts) -> dict[str, Any]:
-    """Default of every field."""
+    """Default of every field of the section."""
     return {name: value for part, own in parts for name, value in {**defaults_of(part), **own}.items()}
 
 
-def _parts(values: Mapping[str, Any]) -> Parts:
+def parts(values: Mapping[str, Any]) -> Parts:
+    """What section `algorithm` is made of for a composition: its own fields and those of the parts it names."""
     composition = Composition(**chosen(Composition, values))
     entries = [MIXERS[composition.mixer], WEIGHTINGS[composition.weighting]]
-    parts: Parts = [(Composition, {}), *((e.load(), e.options) for e in entries), *parts_of_common(values)]
+    found: Parts = [(Composition, {}), *((e.load(), e.options) for e in entries), *parts_of_common(values)]
     if composition.critic != "none":
-        parts.append((CriticOptions, {}))
+        found.append((CriticOptions, {}))
     if composition.residual != "none":
-        parts.append((ResidualOptions, {}))
-    return parts
-
-
-def options(values: dict[str, Any]) -> dict[str, Option]:
-    """The fields of section `algorithm` for a composition: its own and those of the parts it names."""
-    return options_of_parts(_parts(values))
-
-
-def defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """Default of every field of the section."""
-    return defaults_of_parts(_parts(values))
+        found.append((ResidualOptions, {}))
+    return found
 
 
 def sizes_of(spec: Spec, agent: AgentOptions, axis: str | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Method:
         composition: values of fields of section `algorithm` that make the method ("mixer": "qmix", ...).
         defaults: "section.name" -> value, what the method asks for everywhere.
         environments: the same for one environment, by its name; also another part for one that `composition` names.
-        rule: module of `marlx.algorithms` with `options`, `defaults` and `build`; or a full module name.
+        rule: module of `marlx.algorithms` with `parts` and `build`; or a full module name.
     """
 
     name: str

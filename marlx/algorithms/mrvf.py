@@ -18,21 +18,12 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, UsageError, choice, chosen, flag, number
+from marlx_envs.options import UsageError, choice, chosen, flag, number
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import (
-    Common,
-    Parts,
-    defaults_of_parts,
-    intrinsic_of,
-    options_of_parts,
-    parts_of_common,
-    sized,
-    sizes_of,
-)
+from marlx.algorithms.composition import Common, Parts, intrinsic_of, parts_of_common, sized, sizes_of
 from marlx.algorithms.learner import LearnerState
 from marlx.algorithms.method import Method
 from marlx.critics.mrvf import FeatureValue
@@ -105,18 +96,9 @@ class Composition(Common):
     )
 
 
-def _parts(values: Mapping[str, Any]) -> Parts:
+def parts(values: Mapping[str, Any]) -> Parts:
+    """What section `algorithm` is made of."""
     return [*((part, {}) for part in (Composition, Rounds, QMIX, FeatureValue)), *parts_of_common(values)]
-
-
-def options(values: Mapping[str, Any]) -> dict[str, Option]:
-    """The fields of section `algorithm`."""
-    return options_of_parts(_parts(values))
-
-
-def defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Default of every field of the section."""
-    return defaults_of_parts(_parts(values))
 
 
 def accepted_round(values: jax.Array) -> jax.Array:

@@ -14,21 +14,12 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, UsageError, choice, chosen, flag, number
+from marlx_envs.options import UsageError, choice, chosen, flag, number
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import (
-    Common,
-    Parts,
-    defaults_of_parts,
-    intrinsic_of,
-    options_of_parts,
-    parts_of_common,
-    sized,
-    sizes_of,
-)
+from marlx.algorithms.composition import Common, Parts, intrinsic_of, parts_of_common, sized, sizes_of
 from marlx.algorithms.learner import LearnerState, Played
 from marlx.algorithms.method import Method
 from marlx.critics.qtran import Counterfactual, JointNet, JointValue, StateValue
@@ -139,19 +130,10 @@ class Composition(Common):
     lambda_nopt: float = number(0.1, "weight of the errors elsewhere; the authors have 1", low=0)
 
 
-def _parts(values: Mapping[str, Any]) -> Parts:
+def parts(values: Mapping[str, Any]) -> Parts:
+    """What section `algorithm` is made of for a form."""
     net, _ = FORMS.get(values.get("form", "base"), FORMS["base"])  # another word is refused where it is checked
     return [(Composition, {}), (net, {}), *parts_of_common(values)]
-
-
-def options(values: dict[str, Any]) -> dict[str, Option]:
-    """The fields of section `algorithm` for a form."""
-    return options_of_parts(_parts(values))
-
-
-def defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """Default of every field of the section."""
-    return defaults_of_parts(_parts(values))
 
 
 def build(

@@ -22,7 +22,7 @@ from marlx_envs.options import UsageError, chosen
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Composition, defaults, intrinsic_of, options, sized, sizes_of
+from marlx.algorithms.composition import Composition, intrinsic_of, parts, sized, sizes_of
 from marlx.algorithms.learner import Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
 from marlx.intrinsic.base import Intrinsic
@@ -36,7 +36,7 @@ from marlx.weightings import WEIGHTINGS
 from marlx.weightings.base import Evidence, Weighting
 from marlx.weightings.record import recorded
 
-__all__ = ["LearnerState", "ValueFactorization", "build", "defaults", "make", "options"]
+__all__ = ["LearnerState", "ValueFactorization", "build", "make", "parts"]
 
 
 class LearnerState(NamedTuple):

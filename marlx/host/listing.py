@@ -8,6 +8,7 @@ from marlx_envs import ENVIRONMENTS
 from marlx_envs.options import Option, defaults_of, options_of, shown, unknown
 
 from marlx.algorithms import ALGORITHMS
+from marlx.algorithms.composition import defaults_of_parts, options_of_parts
 from marlx.algorithms.profiles import HOUSE
 
 _SECTIONS = ("agent", "training", "evaluation")
@@ -40,10 +41,10 @@ def _names(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _algorithm(name: str) -> str:
     method = ALGORITHMS[name]
-    rule, composition = method.load_rule(), dict(method.composition)
-    values = {**rule.defaults(composition), **composition}
+    parts = method.load_rule().parts(method.composition)
+    values = {**defaults_of_parts(parts), **method.composition}
     lines = [f"{name}: {method.summary}", f"source: {method.source}", "", "[algorithm]"]
-    lines += _fields(rule.options(composition), values)
+    lines += _fields(options_of_parts(parts), values)
     if method.defaults:
         lines += ["", "defaults of its own", *(f"  {key} = {shown(value)}" for key, value in method.defaults.items())]
     for environment, own in method.environments.items():

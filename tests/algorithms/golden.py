@@ -46,9 +46,12 @@ def built(method: str, network: str, **section: Any) -> tuple[Algorithm, Batch]:
     Args:
         section: fields of section `algorithm` that are other than the method's.
     """
-    experiment = marlx.configure(method, "matrix_game")
+    return _built(marlx.configure(method, "matrix_game"), network, section)
+
+
+def _built(experiment: marlx.Experiment, network: str, section: dict[str, Any]) -> tuple[Algorithm, Batch]:
     agent = AgentOptions(**{**experiment.agent, "hidden_size": 8, "network": network})
-    rule = marlx.ALGORITHMS[method].load_rule()
+    rule = marlx.ALGORITHMS[experiment.algorithm_name].load_rule()
     algorithm = rule.build(SPEC, agent, {**experiment.algorithm, **section}, Training(batch_size=3, epsilon_end=1.0))
     steps = batch(slots=4, rows=3)
     valid = jnp.ones(steps.valid.shape, bool).at[PADDED, 0].set(False)
@@ -59,7 +62,8 @@ def built(method: str, network: str, **section: Any) -> tuple[Algorithm, Batch]:
 
 def subject(method: str) -> Subject:
     """A small learner of a method without memory; row 0 of its steps has a slot of padding."""
-    algorithm, steps = built(method, "mlp")
+    experiment = marlx.configure(method, "matrix_game")
+    algorithm, steps = _built(experiment, "mlp", {})
     compiled: Any = jax.jit(algorithm.update)
 
     def update(state: Any, steps: Batch) -> Any:
@@ -67,7 +71,7 @@ def subject(method: str) -> Subject:
             return compiled(state, steps, jax.random.key(1), PROGRESS)
 
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    return Subject(state, steps, update, str(marlx.configure(method, "matrix_game").algorithm.get("target")))
+    return Subject(state, steps, update, str(experiment.algorithm.get("target")))
 
 
 def summary(state: Any, metrics: Any) -> dict[str, float]:

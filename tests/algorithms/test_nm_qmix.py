@@ -25,11 +25,18 @@ COMPOSITIONS: list[dict[str, Any]] = [
     {"mixer": "qmix", "critic": "central", "weighting": "pow", "recognition_steps": 2},
 ]
 MLP = {"network": "mlp"}  # compiles sooner
+EITHER_WAY = pytest.mark.parametrize("compiled", [True, pytest.param(False, marks=pytest.mark.slow)])
 HALFWAY = Progress(jnp.float32(50_000), jnp.float32(0), jnp.float32(3))
 
 
 def same(ours: Any, theirs: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def agree(ours: Any, theirs: Any, compiled: bool) -> None:
+    """To the bit where operations run one by one; two programs may round differently."""
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
+    jax.tree.map(close if compiled else np.testing.assert_array_equal, ours, theirs)
 
 
 def test_what_the_method_is() -> None:
@@ -78,7 +85,8 @@ def test_ablations_are_options(method: str, overrides: tuple[str, ...]) -> None:
     [COMPOSITIONS[1], *(pytest.param(section, marks=pytest.mark.slow) for section in (NM, *COMPOSITIONS[2:]))],
     ids=lambda s: "-".join(map(str, s.values())),
 )
-def test_update_is_that_of_rewards_changed_by_hand(section: dict[str, Any], name: str) -> None:
+@EITHER_WAY
+def test_update_is_that_of_rewards_changed_by_hand(compiled: bool, section: dict[str, Any], name: str) -> None:
     """r_ext + beta r_int put into the batch of the same method without an intrinsic reward: all else is the same."""
     method, plain = learner(**section, intrinsic=name), learner(**section)
     state = method.init(jax.random.key(4))
@@ -88,12 +96,12 @@ def test_update_is_that_of_rewards_changed_by_hand(section: dict[str, Any], name
     learnt, reward, _ = method.intrinsic.fit(state.intrinsic, _steps_of(batch()))
     rewarded = batch()._replace(rewards=batch().rewards + jnp.float32(0.275) * reward)
     assert (jnp.abs(rewarded.rewards - batch().rewards) > 0.01).any()
-    after, metrics = jax.jit(method.update)(state, batch(), jax.random.key(5), HALFWAY)
-    expected, rest = jax.jit(plain.update)(without, rewarded, jax.random.key(5), HALFWAY)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
-    jax.tree.map(close, after.intrinsic, learnt)
-    jax.tree.map(close, after._replace(intrinsic=()), expected)
-    jax.tree.map(close, {name: metrics[name] for name in rest}, rest)
+    with jax.disable_jit(not compiled):
+        after, metrics = jax.jit(method.update)(state, batch(), jax.random.key(5), HALFWAY)
+        expected, rest = jax.jit(plain.update)(without, rewarded, jax.random.key(5), HALFWAY)
+    agree(after.intrinsic, learnt, compiled)
+    agree(after._replace(intrinsic=()), expected, compiled)
+    agree({name: metrics[name] for name in rest}, rest, compiled)
     extra = {"intrinsic_reward", "intrinsic_coefficient"} | ({"predictor_loss"} if name == "rnd" else set())
     assert metrics.keys() - rest.keys() == extra
 
@@ -120,21 +128,22 @@ def _steps_of(rows: Batch) -> Steps:
 
 
 @pytest.mark.parametrize("name", ["rnd", "count"])
-def test_without_beta_nothing_changes(name: str) -> None:
-    """Rewards to the bit, and so what is learnt, but for rounding in another program; nothing of it is remembered."""
+@EITHER_WAY
+def test_without_beta_nothing_changes(compiled: bool, name: str) -> None:
+    """Rewards to the bit, and so what is learnt; nothing of it is remembered."""
     off, on = learner(MLP, **NM), learner(MLP, **NM, intrinsic=name, intrinsic_start=0.0, intrinsic_end=0.0)
     states = [off.init(jax.random.key(0)), on.init(jax.random.key(0))]
     updates = jax.jit(off.update), jax.jit(on.update)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)  # noqa: E731
     assert on.intrinsic is not None
     same(on.intrinsic.reward(states[1].intrinsic, batch(), START)[1].rewards, batch().rewards)
     for number in range(2):
         steps, key = batch(number), jax.random.key(number)
-        (first, expected), (second, found) = (
-            update(s, steps, key, START) for update, s in zip(updates, states, strict=True)
-        )
-        jax.tree.map(close, first[:4], second[:4])
-        jax.tree.map(close, expected, {name: found[name] for name in expected})
+        with jax.disable_jit(not compiled):
+            (first, expected), (second, found) = (
+                update(s, steps, key, START) for update, s in zip(updates, states, strict=True)
+            )
+        agree(first[:4], second[:4], compiled)
+        agree(expected, {name: found[name] for name in expected}, compiled)
         states = [first, second]
     assert states[0].intrinsic == () and not [name for name in expected if "intrinsic" in name]
 

@@ -14,6 +14,7 @@ import marlx
 from marlx import targets
 from marlx.agents import AgentOptions
 from marlx.algorithms import value_factorization
+from marlx.algorithms.composition import defaults_of_parts
 from marlx.engine.rollout import Rollout, Rows, Team
 from marlx.program import Program
 from marlx.settings import Training
@@ -58,7 +59,7 @@ class ProbeGame(Environment):
 
 
 def _method(environment: Environment) -> value_factorization.ValueFactorization:
-    section = value_factorization.defaults({"mixer": "qmix"})
+    section = defaults_of_parts(value_factorization.parts({"mixer": "qmix"}))
     return value_factorization.make(environment.spec, AgentOptions(), section, Training())
 
 
