@@ -131,3 +131,24 @@ def test_methods_are_told_by_equation_outcome_and_reference() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_external_links_are_https(path: Path) -> None:
     assert "http://" not in path.read_text(encoding="utf-8")
+
+
+def test_the_tables_of_defaults_and_profiles_are_those_of_the_code() -> None:
+    """Rows `section.name`, ... | default | with the profile of the heading; words after them say why."""
+    rows = 0
+    for path in SOURCES:
+        heading = re.search(r"^\| \| default \| `algorithm.profile=(\w+)` \|$", path.read_text(), re.MULTILINE)
+        if not heading:
+            continue
+        method = re.search(r"<!-- methods: (\w+)", path.read_text())
+        assert method, path
+        words: tuple[tuple[str, ...], ...] = ((), (f"algorithm.profile={heading[1]}",))
+        ours = [marlx.configure(method[1], "predator_prey", *own).to_dict() for own in words]
+        for names, *cells in re.findall(r"^\| (`.*) \| (.*) \| (.*) \|$", path.read_text(), re.MULTILINE):
+            for number, name in enumerate(re.findall(r"`(\w+\.\w+)`", names)):
+                section, field = name.split(".")
+                for cell, experiment in zip(cells, ours, strict=True):
+                    said = re.split(r", (?=[\d.]+)", re.split(r":| \(", cell)[0])[number].replace(",", "")
+                    assert str(experiment[section][field]).removesuffix(".0").lower() == said, (path.name, name)
+                    rows += 1
+    assert rows

@@ -1,11 +1,13 @@
 """MRVF: the acting rule, ideal rounds, loss and gradient against NumPy, whom each term teaches, exploration, masks."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 from marlx_envs.options import UsageError
 
 import marlx
@@ -19,7 +21,7 @@ from tests.algorithms.learning import SPEC, START, A, B, N, assert_padding_teach
 from tests.parts import mrvf_reference as reference
 from tests.parts.qtran_reference import assert_gradient, doubles
 
-SLOTS, EPSILON = 3, 0.4
+SLOTS, EPSILON, ROWS = 3, 0.4, "rows"
 SMALL = {"round_width": 5, "embedding_width": 3, "value_width": 5, "feature_width": 3, "critic_state_width": 4}
 SMALL |= {"mixing_width": 3, "hypernet_width": 4}
 Table = np.ndarray
@@ -349,3 +351,22 @@ def test_mistakes_are_one_line(override: str, words: str) -> None:
     with pytest.raises(UsageError) as error:
         marlx.configure("mrvf", "matrix_game", override)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_an_update_on_devices_that_share_a_batch() -> None:
+    """Rows draw their own numbers, and the intrinsic reward learns from all of them."""
+    rows, same = PartitionSpec(None, ROWS), PartitionSpec()
+    method = learner({"epsilon_start": EPSILON}, intrinsic="rnd", predictor_width=8)
+    assert method.intrinsic is not None
+    shared = replace(method, axis=ROWS, intrinsic=replace(method.intrinsic, axis=ROWS))
+    state, key = method.init(jax.random.key(9)), jax.random.key(1)
+    whole, expected = jax.jit(method.update)(state, steps(), key, START)
+    update = jax.shard_map(
+        lambda share: shared.update(state, share, key, START),
+        mesh=Mesh(np.array(jax.devices()[:2]), (ROWS,)), in_specs=(rows,), out_specs=same, check_vma=False,
+    )  # fmt: skip
+    found, metrics = jax.jit(update)(steps())
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, (found.params, found.intrinsic), (whole.params, whole.intrinsic))
+    jax.tree.map(close, metrics, expected)

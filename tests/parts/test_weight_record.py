@@ -1,5 +1,7 @@
 """Metrics of weights: shares, and weights of joint actions, by hand and out of training."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,19 @@ def test_by_hand() -> None:
     assert [found[f"reward_share/{sign}"] for sign in SIGNS] == pytest.approx([0.4, 0.4, 0.2])
     assert [found[f"reward_mass/{sign}"] for sign in SIGNS] == pytest.approx([1.6, 0.04, 0.1])
     assert [found[f"error_joint/{sign}"] for sign in SIGNS] == pytest.approx([3.6, 1, 1.6])
+
+
+def test_errors_by_loops() -> None:
+    """Each of those named, over the steps that count, by the sign of what is paid there."""
+    draw = np.random.default_rng(0)
+    rewards, valid = draw.integers(-1, 2, (4, 5)).astype(float), draw.random((4, 5)) < 0.7
+    errors = {name: draw.random((4, 5)) for name in ("joint", "critic", "recognition")}
+    actions = jnp.zeros((4, 5, 2), jnp.int32)
+    as_arrays = {name: jnp.asarray(x) for name, x in errors.items()}
+    found = recorded(jnp.ones((4, 5)), actions, jnp.asarray(rewards), jnp.asarray(valid), 11, as_arrays)
+    for name, sign in itertools.product(errors, (-1, 0, 1)):
+        paid = [errors[name][t, b] for t, b in np.ndindex(4, 5) if valid[t, b] and rewards[t, b] == sign]
+        assert paid and float(found[f"error_{name}/{SIGNS[sign + 1]}"]) == pytest.approx(sum(paid) / valid.sum())
 
 
 def test_where_joint_actions_are_many_shares_are_all() -> None:
