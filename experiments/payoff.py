@@ -28,6 +28,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "cw_qmix, alpha 0": ("cw_qmix", "algorithm.alpha=0"),  # paper POW's figure has the weights 1 and 0
     "ow_qmix, alpha 0": ("ow_qmix", "algorithm.alpha=0"),
     "remix, without policies": ("remix", "algorithm.policy_factor=false"),
+    "qplex, advantages learn": ("qplex", "algorithm.stop_advantage_gradient=false"),
 }
 DEFAULT = (*METHODS, "qtran_alt", "ideal_cw_qmix", "nm_qmix", *VARIANTS)
 # Ideal monotonic projection under uniform data: least squares over all tables that are monotone in some strict order of
