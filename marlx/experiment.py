@@ -19,7 +19,6 @@ from marlx_envs.options import Option, UsageError, check, defaults_of, options_o
 from marlx import joint_actions
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
-from marlx.algorithms.composition import defaults_of_parts, options_of_parts
 from marlx.algorithms.profiles import PROFILES, training_numbers
 from marlx.engine.trainer import Plan, plan
 from marlx.settings import Evaluation, Training
@@ -152,13 +151,13 @@ def _options(section: str, algorithm: str, environment: str, values: Mapping[str
     if section == "environment":
         return options_of(marlx_envs.ENVIRONMENTS[environment].load())
     if section == "algorithm":
-        return options_of_parts(ALGORITHMS[algorithm].load_rule().parts(_names(values)))
+        return ALGORITHMS[algorithm].options(_names(values))
     return options_of(_CLASSES[section])
 
 
 def _defaults(section: str, algorithm: str, environment: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if section == "algorithm":
-        return defaults_of_parts(ALGORITHMS[algorithm].load_rule().parts(_names(values)))
+        return ALGORITHMS[algorithm].option_defaults(_names(values))
     if section == "environment":
         entry = marlx_envs.ENVIRONMENTS[environment]
         return {**defaults_of(entry.load()), **entry.options}

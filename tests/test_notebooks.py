@@ -10,7 +10,13 @@ from experiments.execute_notebooks import NOTEBOOKS, executed, tidied
 MOST = 600_000  # bytes of all notebooks
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LONG = ("payoff_laboratory", "sweep_on_an_accelerator")  # half a minute each
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else (), id=path.stem) for path in NOTEBOOKS],
+)
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that raises fails here; so does one that warns, for a reader would ask what is wrong."""
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # programs for one device compile sooner

@@ -5,10 +5,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from marlx_envs.base import Spec
-from marlx_envs.options import Option, choice, chosen, defaults_of, number, options_of, size
+from marlx_envs.options import choice, chosen, number, size
 
 from marlx import exploration
 from marlx.agents import AgentOptions
+from marlx.algorithms.method import Parts
 from marlx.algorithms.profiles import PROFILES
 from marlx.intrinsic import INTRINSICS
 from marlx.intrinsic.base import Intrinsic
@@ -63,24 +64,10 @@ class ResidualOptions:
     residual_width: int = size(128, "width of the residual's mixer", high=4096)
 
 
-# The option classes of a section, each with the defaults that a registered name stands for.
-Parts = list[tuple[Any, Mapping[str, Any]]]
-
-
 def parts_of_common(values: Mapping[str, Any]) -> Parts:
     """What the fields of `Common` name; a word that is no name is refused where it is checked."""
     name = values.get("intrinsic", "none")
     return [(INTRINSICS[name].load(), INTRINSICS[name].options)] if name in INTRINSICS else []
-
-
-def options_of_parts(parts: Parts) -> dict[str, Option]:
-    """The fields of section `algorithm`."""
-    return {name: option for part, _ in parts for name, option in options_of(part).items()}
-
-
-def defaults_of_parts(parts: Parts) -> dict[str, Any]:
-    """Default of every field of the section."""
-    return {name: value for part, own in parts for name, value in {**defaults_of(part), **own}.items()}
 
 
 def parts(values: Mapping[str, Any]) -> Parts:

@@ -5,6 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from marlx_envs.options import Option, defaults_of, options_of
+
+# The option classes of a section, each with the defaults that a registered name stands for.
+Parts = list[tuple[Any, Mapping[str, Any]]]
+
 
 @dataclass(frozen=True)
 class Method:
@@ -29,3 +34,13 @@ class Method:
     def load_rule(self) -> Any:
         """The module that builds the method's three functions."""
         return importlib.import_module(self.rule if "." in self.rule else f"marlx.algorithms.{self.rule}")
+
+    def options(self, values: Mapping[str, Any]) -> dict[str, Option]:
+        """The fields of section `algorithm` where it has these values: those of the parts that they name."""
+        parts: Parts = self.load_rule().parts(values)
+        return {name: option for part, _ in parts for name, option in options_of(part).items()}
+
+    def option_defaults(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Default of every one of them."""
+        parts: Parts = self.load_rule().parts(values)
+        return {name: value for part, own in parts for name, value in {**defaults_of(part), **own}.items()}

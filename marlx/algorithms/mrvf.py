@@ -23,9 +23,9 @@ from marlx_envs.options import UsageError, choice, chosen, flag, number
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
-from marlx.algorithms.composition import Common, Parts, intrinsic_of, parts_of_common, sized, sizes_of
+from marlx.algorithms.composition import Common, intrinsic_of, parts_of_common, sized, sizes_of
 from marlx.algorithms.learner import LearnerState
-from marlx.algorithms.method import Method
+from marlx.algorithms.method import Method, Parts
 from marlx.critics.mrvf import FeatureValue
 from marlx.intrinsic.base import Intrinsic
 from marlx.losses import masked_mean, squared_error

@@ -8,7 +8,6 @@ from marlx_envs import ENVIRONMENTS
 from marlx_envs.options import Option, defaults_of, options_of, shown, unknown
 
 from marlx.algorithms import ALGORITHMS
-from marlx.algorithms.composition import defaults_of_parts, options_of_parts
 from marlx.algorithms.profiles import HOUSE
 
 _SECTIONS = ("agent", "training", "evaluation")
@@ -41,10 +40,9 @@ def _names(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _algorithm(name: str) -> str:
     method = ALGORITHMS[name]
-    parts = method.load_rule().parts(method.composition)
-    values = {**defaults_of_parts(parts), **method.composition}
+    values = {**method.option_defaults(method.composition), **method.composition}
     lines = [f"{name}: {method.summary}", f"source: {method.source}", "", "[algorithm]"]
-    lines += _fields(options_of_parts(parts), values)
+    lines += _fields(method.options(method.composition), values)
     if method.defaults:
         lines += ["", "defaults of its own", *(f"  {key} = {shown(value)}" for key, value in method.defaults.items())]
     for environment, own in method.environments.items():

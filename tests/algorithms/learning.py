@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from marlx_envs.base import Spec
 
 from marlx.agents import AgentOptions
+from marlx.algorithms import ALGORITHMS
 from marlx.algorithms import value_factorization as vf
-from marlx.algorithms.composition import defaults_of_parts
 from marlx.settings import Training
 from marlx.types import Batch, Progress, View
 
@@ -27,7 +27,7 @@ def learner(
     **section: Any,
 ) -> vf.ValueFactorization:
     """A composition by the fields of its section."""
-    values = {**defaults_of_parts(vf.parts(section)), **section}
+    values = {**ALGORITHMS["qmix"].option_defaults(section), **section}
     options, spec = AgentOptions(hidden_size=8, **(agent or {})), replace(SPEC, n_agents=n_agents)
     return vf.make(spec, options, values, Training(**(training or {})), axis)
 

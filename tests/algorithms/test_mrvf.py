@@ -13,7 +13,6 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.agents import AgentOptions
 from marlx.algorithms import mrvf
-from marlx.algorithms.composition import defaults_of_parts
 from marlx.algorithms.mrvf import MRVF
 from marlx.settings import Training
 from marlx.types import Batch
@@ -29,7 +28,7 @@ Table = np.ndarray
 
 def learner(training: dict[str, Any] | None = None, **section: Any) -> MRVF:
     """The method by the fields of its section, small enough for differences."""
-    values = {**defaults_of_parts(mrvf.parts(section)), **SMALL, **section}
+    values = {**marlx.ALGORITHMS["mrvf"].option_defaults(section), **SMALL, **section}
     return mrvf.make(SPEC, AgentOptions(hidden_size=4), values, Training(**{"td_lambda": 0.0, **(training or {})}))
 
 

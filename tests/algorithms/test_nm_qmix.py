@@ -127,7 +127,7 @@ def _steps_of(rows: Batch) -> Steps:
     return Steps(seen[:-1], rows.actions[:-1], seen[1:], rows.valid, rows.valid & ~rows.terminated)
 
 
-@pytest.mark.parametrize("name", ["rnd", "count"])
+@pytest.mark.parametrize("name", ["rnd", pytest.param("count", marks=pytest.mark.slow)])
 @EITHER_WAY
 def test_without_beta_nothing_changes(compiled: bool, name: str) -> None:
     """Rewards to the bit, and so what is learnt; nothing of it is remembered."""

@@ -11,7 +11,6 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.agents import AgentOptions
 from marlx.algorithms import qtran
-from marlx.algorithms.composition import defaults_of_parts
 from marlx.algorithms.qtran import QTRAN, base_errors
 from marlx.settings import Training
 from marlx.types import Batch
@@ -25,7 +24,7 @@ SLOTS = 3
 
 def learner(training: dict[str, Any] | None = None, **section: Any) -> QTRAN:
     """A form by the fields of its section, small enough for differences."""
-    values = {**defaults_of_parts(qtran.parts(section)), "joint_width": 4, **section}
+    values = {**marlx.ALGORITHMS["qtran"].option_defaults(section), "joint_width": 4, **section}
     return qtran.make(SPEC, AgentOptions(hidden_size=4), values, Training(**{"td_lambda": 0.0, **(training or {})}))
 
 

@@ -14,7 +14,6 @@ import marlx
 from marlx import targets
 from marlx.agents import AgentOptions
 from marlx.algorithms import value_factorization
-from marlx.algorithms.composition import defaults_of_parts
 from marlx.engine.rollout import Rollout, Rows, Team
 from marlx.program import Program
 from marlx.settings import Training
@@ -59,7 +58,7 @@ class ProbeGame(Environment):
 
 
 def _method(environment: Environment) -> value_factorization.ValueFactorization:
-    section = defaults_of_parts(value_factorization.parts({"mixer": "qmix"}))
+    section = marlx.ALGORITHMS["qmix"].option_defaults({"mixer": "qmix"})
     return value_factorization.make(environment.spec, AgentOptions(), section, Training())
 
 

@@ -57,6 +57,7 @@ def test_chunks_and_a_grid_go_on_where_they_were(tmp_path: Path, monkeypatch: py
     assert table[table.env_steps == 320].loss.nunique() == 6
 
 
+@pytest.mark.slow  # test_grids compares every number, to the bit
 def test_a_point_of_a_grid_equals_a_run_of_its_own(tmp_path: Path) -> None:
     table = run(tmp_path / "grid", grid=GRID).metrics()
     alone = run(tmp_path / "alone", "iql", "training.learning_rate=1e-2").metrics()
