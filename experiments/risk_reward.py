@@ -22,9 +22,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # The paper does not say whether rounds share their parameters: on these games they do not, unless asked to.
-VARIANTS = {"mrvf, rounds shared": ("mrvf", "algorithm.share_rounds=true")}
+SHARED = "mrvf, rounds shared"
+VARIANTS = {
+    SHARED: ("mrvf", "algorithm.share_rounds=true"),
+    # Other gaps of the paper, asked for by name.
+    "mrvf, rounds see indices": ("mrvf", "algorithm.embedding=index"),
+    "mrvf, joint value sees indices": ("mrvf", "algorithm.critic_embedding=index"),
+    "mrvf, recorded actions": ("mrvf", "algorithm.learnt_actions=recorded"),
+    "mrvf, no preselection": ("mrvf", "algorithm.preselection=0"),
+    "mrvf, last round preselected": ("mrvf", "algorithm.preselected=last"),
+    "mrvf, decentralised epsilon": ("mrvf", "algorithm.exploration=decentralised"),
+    "mrvf, five rounds": ("mrvf", "algorithm.rounds=5"),
+    "mrvf, joint value counts tenfold": ("mrvf", "algorithm.critic_loss_scale=10"),
+}
 METHODS = (
-    "mrvf", *VARIANTS, "mrvf_single", "mrvf_non_strict", "qmix", "qtran", "cw_qmix", "qplex", "resq", "na2q",
+    "mrvf", SHARED, "mrvf_single", "mrvf_non_strict", "qmix", "qtran", "cw_qmix", "qplex", "resq", "na2q",
     "pow_qmix",
 )  # fmt: skip
 SETTINGS = ("3x5", "5x5", "5x8")  # agents x actions
