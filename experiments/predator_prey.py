@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.record import command
 from marlx.host.cli import guarded, one_line_parser
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,10 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out / f"{name}.png", dpi=200
     )
     pd.concat(frames, ignore_index=True).to_parquet(options.out / f"{name}.parquet", index=False)
-    records = {
-        f"{method}, p = {penalty:g}": {"command": f"python {' '.join(sys.orig_argv[1:])}", **record}
-        for method, penalty, _, record in rows
-    }
+    records = {f"{method}, p = {penalty:g}": {"command": command(), **record} for method, penalty, _, record in rows}
     (options.out / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     table = Table("method", "punishment", "greedy return, mean", "each seed", "steps/s, all seeds", "minutes")
     for method, penalty, last, record in rows:

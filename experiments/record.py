@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ from marlx.host import provenance
 RESULTS = Path(__file__).parent / "results"
 
 
+def command() -> str:
+    """What this process was started with, as a shell takes it."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
 def write(path: Path, **found: Any) -> None:
     """Writes a JSON file; call it when JAX has started, since it names the devices."""
     record = {
-        "command": "python " + " ".join(sys.orig_argv[1:]),
+        "command": command(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),

@@ -96,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             method, setting, options.games, options.seeds, f"training.total_steps={options.steps}",
             f"evaluation.interval={options.steps // 10}", *options.overrides,
         )  # fmt: skip
-        found = found.assign(method=method, setting=setting, seconds=time.perf_counter() - started)
+        seconds, command = time.perf_counter() - started, record.command()
+        found = found.assign(method=method, setting=setting, seconds=seconds, command=command)
         frame = pd.concat([frame, found], ignore_index=True) if len(frame) else found
         frame.to_parquet(path, index=False)
         print(f"{setting}, {method}: {found['seconds'].iloc[0]:.0f} s", flush=True)
@@ -110,7 +111,10 @@ def report(frame: "pd.DataFrame", path: Path) -> None:
     last = frame.sort_values("env_steps").groupby(["setting", "method", "game", "seed"]).last()
     last["optimal"] = last["normalised_return"] > 1 - 1e-4
     last["agreement"] = last["return"] >= 0
-    means = last.groupby(["setting", "method"], sort=False).mean()
+    means = last.groupby(["setting", "method"], sort=False).mean(numeric_only=True)
+    commands: dict[Any, str] = {}  # rows older than this column have none
+    if "command" in frame:
+        commands = frame.groupby(["setting", "method"])["command"].first().dropna().to_dict()
     known = [*itertools.product(SETTINGS, METHODS)]
     order = sorted(means.index, key=lambda pair: known.index(pair) if pair in known else len(known))
     means = means.loc[order].reset_index()
@@ -124,7 +128,9 @@ def report(frame: "pd.DataFrame", path: Path) -> None:
             ", ".join(f"{mean[name]:.0%}" for name in ROUNDS if mean[name] >= 0), f"{mean['seconds']:.0f}",
         )  # fmt: skip
         values[setting][method] = last["normalised_return"].xs((setting, method)).to_numpy()
-        found[f"{setting}, {method}"] = {name: round(value, 4) for name, value in mean.items() if value == value}
+        numbers = {name: round(value, 4) for name, value in mean.items() if value == value}
+        own = {"command": commands[setting, method]} if (setting, method) in commands else {}
+        found[f"{setting}, {method}"] = {**numbers, **own}
     Console().print(table)
     record.write(path.with_suffix(".json"), means=found)
     spreads(values, "normalised return of the greedy joint action").savefig(path.with_suffix(".png"), dpi=200)
