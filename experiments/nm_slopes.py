@@ -6,6 +6,7 @@ random half of the time: the mean return; the share of slopes dQ_tot/dq_i, at th
 would be larger if one agent alone chose another action. Both shares are 0 for a monotone mixer.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
     import jax
+    from matplotlib.figure import Figure
 
     from marlx.program import Program
 
@@ -52,8 +54,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for found in looked_at(words, options.seeds, sorted(options.steps), *options.overrides):
             rows.append({"way": name, **found})
             table.add_row(*(f"{x:.2f}" if isinstance(x, float) else str(x) for x in rows[-1].values()))
+        record.write(options.out / "nm_slopes.json", found=rows)  # a run that is stopped leaves what it has measured
     Console().print(table)
-    record.write(options.out / "nm_slopes.json", found=rows)
+    picture(rows).savefig(options.out / "nm_slopes.png", dpi=200)
+
+
+def picture(rows: Sequence[dict[str, Any]]) -> "Figure":
+    """Both shares over training, of greedy teams and of half-random ones: means over seeds within their range."""
+    import pandas as pd
+
+    from marlx.analysis.plots import Curve, curve_panels
+
+    frame, panels = pd.DataFrame(rows), {}
+    for share, (epsilon, team) in itertools.product(COLUMNS[2:], ((0.0, "greedy team"), (0.5, "half-random team"))):
+        shown = frame[frame["epsilon"] == epsilon].groupby(["way", "steps"], sort=False)[share]
+        points = shown.agg(["mean", "min", "max", "count"]).reset_index()
+        panels[f"{share}\n{team}"] = [
+            Curve(
+                str(way),
+                steps=own["steps"].to_numpy(float),
+                mean=own["mean"].to_numpy(float),
+                low=own["min"].to_numpy(float),
+                high=own["max"].to_numpy(float),
+                seeds=int(own["count"].max()),
+            )
+            for way, own in points.groupby("way", sort=False)
+        ]
+    return curve_panels(panels, "mean_share")
 
 
 def looked_at(words: Sequence[str], seeds: int, points: Sequence[int], *overrides: str) -> Iterator[dict[str, Any]]:
