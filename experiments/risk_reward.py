@@ -34,6 +34,11 @@ VARIANTS = {
     "mrvf, decentralised epsilon": ("mrvf", "algorithm.exploration=decentralised"),
     "mrvf, five rounds": ("mrvf", "algorithm.rounds=5"),
     "mrvf, joint value counts tenfold": ("mrvf", "algorithm.critic_loss_scale=10"),
+    # The authors' QTRAN, in place of pymarl's.
+    "qtran, lambda_nopt 1": ("qtran", "algorithm.lambda_nopt=1"),
+    "qtran, no state value": ("qtran", "algorithm.state_value=false"),
+    "qtran, actions concatenated": ("qtran", "algorithm.joint_arch=concatenated_actions"),
+    "qtran, RMSprop 5e-4": ("qtran", "training.optimiser=rmsprop", "training.learning_rate=5e-4"),
 }
 METHODS = (
     "mrvf", SHARED, "mrvf_single", "mrvf_non_strict", "qmix", "qtran", "cw_qmix", "qplex", "resq", "na2q",
