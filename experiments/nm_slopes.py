@@ -49,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from marlx.host import backend
 
     backend.prepare(options.seeds)
+    unfinished = options.out / "nm_slopes.unfinished.json"
     table, rows = Table("way to train", "steps", "seed", *COLUMNS), []
     for name, words in WAYS.items():
         for found in looked_at(words, options.seeds, sorted(options.steps), *options.overrides):
             rows.append({"way": name, **found})
             table.add_row(*(f"{x:.2f}" if isinstance(x, float) else str(x) for x in rows[-1].values()))
-        record.write(options.out / "nm_slopes.json", found=rows)  # a run that is stopped leaves what it has measured
+        record.write(unfinished, found=rows)  # a run that is stopped leaves what it has measured
+    unfinished.rename(options.out / "nm_slopes.json")
     Console().print(table)
     picture(rows).savefig(options.out / "nm_slopes.png", dpi=200)
 

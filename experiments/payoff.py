@@ -30,7 +30,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "remix, without policies": ("remix", "algorithm.policy_factor=false"),
     "qplex, advantages learn": ("qplex", "algorithm.stop_advantage_gradient=false"),
 }
-DEFAULT = (*METHODS, "qtran_alt", "ideal_cw_qmix", "nm_qmix", *VARIANTS)
+DEFAULT = (
+    *METHODS, "qtran_alt", "ideal_cw_qmix", "nm_qmix",
+    "cw_qmix, alpha 0", "ow_qmix, alpha 0", "remix, without policies",
+)  # fmt: skip
 # Ideal monotonic projection under uniform data: least squares over all tables that are monotone in some strict order of
 # each agent's actions (definition: paper MRVF, appendix B.2; values by isotonic regression on every order).
 IDEAL = {"resq79": ((-8.0, -8.0, -8.0), (-8.0, 0.0, 0.0), (-8.0, 0.0, 7.9))}

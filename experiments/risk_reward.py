@@ -34,7 +34,7 @@ VARIANTS = {
     "mrvf, decentralised epsilon": ("mrvf", "algorithm.exploration=decentralised"),
     "mrvf, five rounds": ("mrvf", "algorithm.rounds=5"),
     "mrvf, joint value counts tenfold": ("mrvf", "algorithm.critic_loss_scale=10"),
-    # The authors' QTRAN, in place of pymarl's.
+    # QTRAN by its authors' numbers and forms in place of pymarl's; and pymarl's optimiser in place of the house's.
     "qtran, lambda_nopt 1": ("qtran", "algorithm.lambda_nopt=1"),
     "qtran, no state value": ("qtran", "algorithm.state_value=false"),
     "qtran, actions concatenated": ("qtran", "algorithm.joint_arch=concatenated_actions"),

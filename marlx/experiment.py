@@ -151,13 +151,13 @@ def _options(section: str, algorithm: str, environment: str, values: Mapping[str
     if section == "environment":
         return options_of(marlx_envs.ENVIRONMENTS[environment].load())
     if section == "algorithm":
-        return ALGORITHMS[algorithm].options(_names(values))
+        return ALGORITHMS[algorithm].section_options(_names(values))
     return options_of(_CLASSES[section])
 
 
 def _defaults(section: str, algorithm: str, environment: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if section == "algorithm":
-        return ALGORITHMS[algorithm].option_defaults(_names(values))
+        return ALGORITHMS[algorithm].section_defaults(_names(values))
     if section == "environment":
         entry = marlx_envs.ENVIRONMENTS[environment]
         return {**defaults_of(entry.load()), **entry.options}

@@ -113,6 +113,7 @@ def test_what_an_entry_names_can_be_loaded() -> None:
         assert isinstance(entry.load(), type)
     for method in marlx.ALGORITHMS.values():
         assert callable(method.load_rule().build)
+        assert method.section_defaults(method.composition).keys() == method.section_options(method.composition).keys()
 
 
 def test_parts_by_name() -> None:

@@ -36,6 +36,10 @@ def test_a_notebook_is_kept_tidy(path: Path) -> None:
     assert pictures and before == nbformat.writes(tidied(notebook))
 
 
+def test_notebooks_of_the_slow_tier_exist() -> None:
+    assert set(LONG) < {path.stem for path in NOTEBOOKS}
+
+
 def test_there_are_notebooks_and_they_are_small() -> None:
     assert len(NOTEBOOKS) >= 4
     assert sum(path.stat().st_size for path in NOTEBOOKS) < MOST

@@ -4,13 +4,14 @@ import importlib.util
 import json
 import shlex
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from experiments.record import RESULTS, command
 
-PAYOFFS = sorted(RESULTS.glob("payoff_resq79*.json"))
+RECORDS = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
 
 
 def test_words_with_spaces_stay_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,11 +20,31 @@ def test_words_with_spaces_stay_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shlex.split(command()) == ["python", *words]
 
 
-@pytest.mark.parametrize("path", PAYOFFS, ids=lambda path: path.stem)
-def test_a_table_of_payoffs_has_the_methods_that_its_command_names(path: Path) -> None:
-    record = json.loads(path.read_text())
-    words = shlex.split(record["command"])
-    assert words[:2] == ["python", "-m"] and importlib.util.find_spec(words[2]) is not None
+def commands(record: Any) -> Iterator[str]:
+    if isinstance(record, dict):
+        for name, value in record.items():
+            yield from [value] if name == "command" else commands(value)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_recorded_commands_name_a_module_of_this_repository(name: str) -> None:
+    for said in commands(RECORDS[name]):
+        words = shlex.split(said)
+        assert words[0] in ("python", "marlx"), said
+        if words[0] == "python":
+            assert words[1] == "-m" and importlib.util.find_spec(words[2]) is not None, said
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name.startswith("payoff_resq79")])
+def test_a_table_of_payoffs_has_the_methods_that_its_command_names(name: str) -> None:
+    words = shlex.split(RECORDS[name]["command"])
     named = words[words.index("--methods") + 1 :]
     named = named[: next((k for k, word in enumerate(named) if word.startswith("--")), None)]
-    assert list(record["methods"]) == named
+    assert list(RECORDS[name]["methods"]) == named
+
+
+@pytest.mark.parametrize("name", ["nm_qmix_gaps_3_steps"])
+def test_variants_are_those_that_the_command_names(name: str) -> None:
+    words = shlex.split(RECORDS[name]["command"])
+    for found in RECORDS[name]["outcomes"].values():
+        assert list(found) == words[words.index("--variants") + 1 :]

@@ -35,12 +35,12 @@ class Method:
         """The module that builds the method's three functions."""
         return importlib.import_module(self.rule if "." in self.rule else f"marlx.algorithms.{self.rule}")
 
-    def options(self, values: Mapping[str, Any]) -> dict[str, Option]:
+    def section_options(self, values: Mapping[str, Any]) -> dict[str, Option]:
         """The fields of section `algorithm` where it has these values: those of the parts that they name."""
         parts: Parts = self.load_rule().parts(values)
         return {name: option for part, _ in parts for name, option in options_of(part).items()}
 
-    def option_defaults(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def section_defaults(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Default of every one of them."""
         parts: Parts = self.load_rule().parts(values)
         return {name: value for part, own in parts for name, value in {**defaults_of(part), **own}.items()}

@@ -40,9 +40,9 @@ def _names(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _algorithm(name: str) -> str:
     method = ALGORITHMS[name]
-    values = {**method.option_defaults(method.composition), **method.composition}
+    values = {**method.section_defaults(method.composition), **method.composition}
     lines = [f"{name}: {method.summary}", f"source: {method.source}", "", "[algorithm]"]
-    lines += _fields(method.options(method.composition), values)
+    lines += _fields(method.section_options(method.composition), values)
     if method.defaults:
         lines += ["", "defaults of its own", *(f"  {key} = {shown(value)}" for key, value in method.defaults.items())]
     for environment, own in method.environments.items():

@@ -27,7 +27,7 @@ def learner(
     **section: Any,
 ) -> vf.ValueFactorization:
     """A composition by the fields of its section."""
-    values = {**ALGORITHMS["qmix"].option_defaults(section), **section}
+    values = {**ALGORITHMS["qmix"].section_defaults(section), **section}
     options, spec = AgentOptions(hidden_size=8, **(agent or {})), replace(SPEC, n_agents=n_agents)
     return vf.make(spec, options, values, Training(**(training or {})), axis)
 

@@ -28,7 +28,7 @@ Table = np.ndarray
 
 def learner(training: dict[str, Any] | None = None, **section: Any) -> MRVF:
     """The method by the fields of its section, small enough for differences."""
-    values = {**marlx.ALGORITHMS["mrvf"].option_defaults(section), **SMALL, **section}
+    values = {**marlx.ALGORITHMS["mrvf"].section_defaults(section), **SMALL, **section}
     return mrvf.make(SPEC, AgentOptions(hidden_size=4), values, Training(**{"td_lambda": 0.0, **(training or {})}))
 
 
@@ -359,11 +359,12 @@ def test_an_update_on_devices_that_share_a_batch() -> None:
     method = learner({"epsilon_start": EPSILON}, intrinsic="rnd", predictor_width=8)
     assert method.intrinsic is not None
     shared = replace(method, axis=ROWS, intrinsic=replace(method.intrinsic, axis=ROWS))
-    state, key = method.init(jax.random.key(9)), jax.random.key(1)
+    state, key, devices = method.init(jax.random.key(9)), jax.random.key(1), jax.devices()[:2]
+    assert len(devices) == 2
     whole, expected = jax.jit(method.update)(state, steps(), key, START)
     update = jax.shard_map(
         lambda share: shared.update(state, share, key, START),
-        mesh=Mesh(np.array(jax.devices()[:2]), (ROWS,)), in_specs=(rows,), out_specs=same, check_vma=False,
+        mesh=Mesh(np.array(devices), (ROWS,)), in_specs=(rows,), out_specs=same, check_vma=False,
     )  # fmt: skip
     found, metrics = jax.jit(update)(steps())
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731

@@ -33,9 +33,9 @@ def same(ours: Any, theirs: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def agree(ours: Any, theirs: Any, compiled: bool) -> None:
+def agree(ours: Any, theirs: Any, compiled: bool, rtol: float = 1e-5) -> None:
     """To the bit where operations run one by one; two programs may round differently."""
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 10)  # noqa: E731
     jax.tree.map(close if compiled else np.testing.assert_array_equal, ours, theirs)
 
 
@@ -130,7 +130,7 @@ def _steps_of(rows: Batch) -> Steps:
 @pytest.mark.parametrize("name", ["rnd", pytest.param("count", marks=pytest.mark.slow)])
 @EITHER_WAY
 def test_without_beta_nothing_changes(compiled: bool, name: str) -> None:
-    """Rewards to the bit, and so what is learnt; nothing of it is remembered."""
+    """Rewards to the bit, and so what is learnt, but for rounding in another program; nothing of it is remembered."""
     off, on = learner(MLP, **NM), learner(MLP, **NM, intrinsic=name, intrinsic_start=0.0, intrinsic_end=0.0)
     states = [off.init(jax.random.key(0)), on.init(jax.random.key(0))]
     updates = jax.jit(off.update), jax.jit(on.update)
@@ -142,8 +142,8 @@ def test_without_beta_nothing_changes(compiled: bool, name: str) -> None:
             (first, expected), (second, found) = (
                 update(s, steps, key, START) for update, s in zip(updates, states, strict=True)
             )
-        agree(first[:4], second[:4], compiled)
-        agree(expected, {name: found[name] for name in expected}, compiled)
+        agree(first[:4], second[:4], compiled, 1e-6)
+        agree(expected, {name: found[name] for name in expected}, compiled, 1e-6)
         states = [first, second]
     assert states[0].intrinsic == () and not [name for name in expected if "intrinsic" in name]
 

@@ -24,7 +24,7 @@ SLOTS = 3
 
 def learner(training: dict[str, Any] | None = None, **section: Any) -> QTRAN:
     """A form by the fields of its section, small enough for differences."""
-    values = {**marlx.ALGORITHMS["qtran"].option_defaults(section), "joint_width": 4, **section}
+    values = {**marlx.ALGORITHMS["qtran"].section_defaults(section), "joint_width": 4, **section}
     return qtran.make(SPEC, AgentOptions(hidden_size=4), values, Training(**{"td_lambda": 0.0, **(training or {})}))
 
 

@@ -58,7 +58,7 @@ class ProbeGame(Environment):
 
 
 def _method(environment: Environment) -> value_factorization.ValueFactorization:
-    section = marlx.ALGORITHMS["qmix"].option_defaults({"mixer": "qmix"})
+    section = marlx.ALGORITHMS["qmix"].section_defaults({"mixer": "qmix"})
     return value_factorization.make(environment.spec, AgentOptions(), section, Training())
 
 

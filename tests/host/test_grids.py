@@ -33,7 +33,15 @@ OPTIONS = {"predator_prey": [f"environment.{word}" for word in HUNT], "matrix_ga
             },
             marks=pytest.mark.slow,
         ),
-        ("pow_qmix", "matrix_game", {"algorithm.tolerance": [20.0, 0.01], "algorithm.alpha": [0.0, 0.4]}),
+        (
+            "pow_qmix",
+            "matrix_game",
+            {
+                "algorithm.tolerance": [20.0, 0.01],
+                "algorithm.alpha": [0.0, 0.4],
+                "training.learning_rate": [1e-3, 1e-2],
+            },
+        ),
     ],
 )
 def test_a_point_of_a_grid_equals_a_run_of_its_own_to_the_bit(
