@@ -12,10 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.record import command
+from experiments.record import RESULTS, command
 from marlx.host.cli import guarded, one_line_parser
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

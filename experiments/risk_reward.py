@@ -117,9 +117,7 @@ def report(frame: "pd.DataFrame", path: Path) -> None:
     last["optimal"] = last["normalised_return"] > 1 - 1e-4
     last["agreement"] = last["return"] >= 0
     means = last.groupby(["setting", "method"], sort=False).mean(numeric_only=True)
-    commands: dict[Any, str] = {}  # rows older than this column have none
-    if "command" in frame:
-        commands = frame.groupby(["setting", "method"])["command"].first().dropna().to_dict()
+    commands = frame.groupby(["setting", "method"])["command"].first().dropna()  # the oldest rows have none
     known = [*itertools.product(SETTINGS, METHODS)]
     order = sorted(means.index, key=lambda pair: known.index(pair) if pair in known else len(known))
     means = means.loc[order].reset_index()
