@@ -33,9 +33,10 @@ def train(experiment: "marlx.Experiment", games: Any, seeds: int) -> dict[str, n
 
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(count) % seeds)
     runs = keys, jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), seeds, axis=0), games)
+    alone = None if width == 1 else width  # a group of one would be vmapped too, and its products are slow
     mesh, spec = Mesh(np.array(jax.local_devices()[:split]), ("run",)), PartitionSpec("run")
     spread: Any = jax.shard_map(
-        lambda runs: jax.lax.map(one, runs, batch_size=width), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+        lambda runs: jax.lax.map(one, runs, batch_size=alone), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
     )
     return {name: np.asarray(x).reshape(-1, seeds, *x.shape[1:]) for name, x in jax.jit(spread)(runs).items()}
 
