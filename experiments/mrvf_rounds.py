@@ -11,15 +11,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.words import positive, whole
 from marlx.host.cli import guarded, one_line_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = one_line_parser("python -m experiments.mrvf_rounds", __doc__)
-    parser.add_argument("--games", nargs="+", type=int, default=[0, 3], help="numbers of games of risk_reward's 20")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--games", nargs="+", type=whole, default=[0, 3], help="numbers of games of risk_reward's 20")
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--steps", type=positive, default=60_000)
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 

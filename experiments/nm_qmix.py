@@ -7,13 +7,11 @@ are the method itself. So each game is also played several times in a row, where
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-from marlx_envs.options import unknown
 
 from experiments import record
 from experiments.payoff import Laboratory, Outcome, named, report
 from experiments.record import RESULTS
+from experiments.words import check_names, folder, positive
 from marlx.host.cli import guarded, one_line_parser
 
 GAMES = ("game_a", "game_b")
@@ -53,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--gaps", action="store_true", help="other numbers in place of ablations, in files of their own"
     )
-    parser.add_argument("--repeats", type=int, default=1, help="times that a game is played in a row")
-    parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=60_000, help="environment steps of each seed")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--repeats", type=positive, default=1, help="times that a game is played in a row")
+    parser.add_argument("--seeds", type=positive, default=64)
+    parser.add_argument("--steps", type=positive, default=60_000, help="environment steps of each seed")
+    parser.add_argument("--out", type=folder, default=str(RESULTS))
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 
@@ -66,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     outcomes: dict[str, dict[str, Outcome]] = {game: {} for game in GAMES}
     offered = {"nm_qmix": NM, **GAPS} if options.gaps else VARIANTS
-    for variant in options.variants or ():
-        if variant not in offered:
-            raise unknown("variant", variant, offered)
+    check_names("variant", options.variants or (), offered)
     for variant in options.variants or (name for name in offered if options.repeats > 1 or name not in OF_MANY_STEPS):
         method, *overrides = (word.format(steps=options.steps) for word in offered[variant])
         laboratory = Laboratory(

@@ -9,7 +9,6 @@ would be larger if one agent alone chose another action. Both shares are 0 for a
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
+from experiments.words import folder, positive
 from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ TEAMS = 32  # that play side by side; the first episode of each counts
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = one_line_parser("python -m experiments.nm_slopes", __doc__)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, nargs="+", default=[40_000, 80_000, 160_000], help="where to look")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--steps", type=positive, nargs="+", default=[40_000, 80_000, 160_000], help="where to look")
+    parser.add_argument("--out", type=folder, default=str(RESULTS))
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record
+from experiments.words import check_names, folder
 from marlx.host import cli
 
 SWEEPS = Path(__file__).parent / "sweeps"
@@ -22,8 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="of files in experiments/sweeps, without .toml")
     parser.add_argument("--variant", metavar="NAME", help="of each of the files")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs lie")
-    parser.add_argument("--out", type=Path, default=record.RESULTS)
+    parser.add_argument("--out", type=folder, default=str(record.RESULTS))
     options = parser.parse_args(arguments)
+    check_names("result", options.names, sorted(file.stem for file in SWEEPS.glob("*.toml")))
     for name in options.names:
         result(SWEEPS / f"{name}.toml", options.variant, options.runs, options.out)
 

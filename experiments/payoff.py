@@ -18,6 +18,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
+from experiments.words import check_names, folder, positive
 from marlx.host.cli import guarded, one_line_parser
 
 METHODS = (
@@ -163,11 +164,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = one_line_parser("python -m experiments.payoff", __doc__)
     parser.add_argument("--payoff", default="resq79")
     parser.add_argument("--methods", nargs="+", default=DEFAULT)
-    parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=200_000)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--seeds", type=positive, default=64)
+    parser.add_argument("--steps", type=positive, default=200_000)
+    parser.add_argument("--out", type=folder, default=str(RESULTS))
     parser.add_argument("--name", help="of the files; payoff_ and the payoff's")
     options = parser.parse_args(arguments)
+
+    import marlx
+
+    check_names("method", options.methods, [*VARIANTS, *marlx.ALGORITHMS])
     path = options.out / (options.name or f"payoff_{options.payoff}")
     unfinished = path.with_suffix(".unfinished.json")  # a run that is stopped leaves what it has measured
     outcomes: dict[str, Outcome] = {}

@@ -19,6 +19,7 @@ from rich.table import Table
 from experiments import record
 from experiments.payoff import METHODS, named
 from experiments.record import RESULTS
+from experiments.words import check_names, folder, positive, whole
 from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
@@ -57,20 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = one_line_parser("python -m experiments.payoff_suite", __doc__)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--payoffs", nargs="*", default=NAMED, help="names; none with --payoffs alone")
-    parser.add_argument("--random", type=int, default=20, help="random tensors")
-    parser.add_argument("--seeds", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=60_000)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--random", type=whole, default=20, help="random tensors")
+    parser.add_argument("--seeds", type=positive, default=16)
+    parser.add_argument("--steps", type=positive, default=60_000)
+    parser.add_argument("--out", type=folder, default=str(RESULTS))
     parser.add_argument("--name", default="payoff_suite", help="of the files")
     options = parser.parse_args(arguments)
 
     import pandas as pd
 
+    import marlx
     from marlx.host import backend
 
+    check_names("method", options.methods, marlx.ALGORITHMS)
     payoffs = {**{name: named(name) for name in options.payoffs}, **dict(drawn(options.random))}
     backend.prepare(len(payoffs) * options.seeds)
-    options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / options.name
     partial = path.with_suffix(".partial.parquet")
     rows: list[tuple[str, str, float, float]] = []

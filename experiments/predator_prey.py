@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.record import RESULTS, command
+from experiments.words import check_names, folder, positive
 from marlx.host.cli import guarded, one_line_parser
 
 
@@ -21,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = one_line_parser("python -m experiments.predator_prey", __doc__)
     parser.add_argument("--methods", nargs="+", default=["qmix", "vdn"])
     parser.add_argument("--penalties", nargs="+", type=float, default=[0.0, -2.0])
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--seeds", type=positive, default=4)
+    parser.add_argument("--steps", type=positive, default=1_000_000)
     parser.add_argument("--runs", type=Path, default=Path("runs") / "predator_prey", help="where the runs lie")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=folder, default=str(RESULTS))
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from marlx.analysis.plots import learning_curves
     from marlx.host.drawing import curve
 
+    check_names("method", options.methods, marlx.ALGORITHMS)
     console, curves, rows, frames = Console(), [], [], []
     for penalty in options.penalties:
         for method in options.methods:
@@ -47,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             last = run.metrics().groupby("seed").last()["evaluation_return"].to_numpy()
             frames.append(run.tidy().assign(method=method, penalty=penalty))
             rows.append((method, penalty, last, run.record))
-    options.out.mkdir(parents=True, exist_ok=True)
     name = f"predator_prey_{'_'.join(options.methods)}"
     learning_curves(curves, "evaluation_return", "predator-prey", best=40.0).savefig(
         options.out / f"{name}.png", dpi=200

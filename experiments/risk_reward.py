@@ -16,6 +16,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
+from experiments.words import check_names, folder, positive, sizes
 from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
@@ -79,18 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = one_line_parser("python -m experiments.risk_reward", __doc__)
     parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--settings", nargs="+", default=SETTINGS)
-    parser.add_argument("--games", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=2, help="of each game")
-    parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--settings", nargs="+", type=sizes, default=SETTINGS)
+    parser.add_argument("--games", type=positive, default=20)
+    parser.add_argument("--seeds", type=positive, default=2, help="of each game")
+    parser.add_argument("--steps", type=positive, default=100_000)
+    parser.add_argument("--out", type=folder, default=str(RESULTS))
     parser.add_argument("--name", default="risk_reward", help="of the files")
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 
     import pandas as pd
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    import marlx
+
+    check_names("method", options.methods, [*VARIANTS, *marlx.ALGORITHMS])
     path = options.out / f"{options.name}.parquet"
     frame = pd.read_parquet(path) if path.exists() else pd.DataFrame({"method": [], "setting": []})
     for setting, method in itertools.product(options.settings, options.methods):

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import record
+from experiments.words import check_names, folder, positive
 from marlx.host.cli import guarded, one_line_parser
 
 METRICS = ("evaluation_win_rate", "evaluation_return")
@@ -22,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = one_line_parser("python -m experiments.smax", __doc__)
     parser.add_argument("--methods", nargs="+", default=["qmix"])
     parser.add_argument("--scenarios", nargs="+", default=["3m", "2s3z"])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2_000_000)
+    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--steps", type=positive, default=2_000_000)
     parser.add_argument("--runs", type=Path, default=Path("runs") / "smax", help="where the runs lie")
-    parser.add_argument("--out", type=Path, default=record.RESULTS)
+    parser.add_argument("--out", type=folder, default=str(record.RESULTS))
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from marlx.host import backend
     from marlx.host.drawing import curve
 
+    check_names("method", options.methods, marlx.ALGORITHMS)
     backend.prepare(options.seeds)
 
     table = Table("scenario", "method", "greedy wins, each seed", "greedy return, each seed", "steps/s, all seeds")
@@ -51,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             table.add_row(scenario, method, *shown, f"{run.record['steps_per_second']:,.0f}")
             runs[method] = run
         name = f"smax_{scenario}_{'_'.join(options.methods)}"
-        options.out.mkdir(parents=True, exist_ok=True)
         for metric in METRICS:
             curves = [curve(run, metric, method) for method, run in runs.items()]
             picture = learning_curves(curves, metric, f"smax, {scenario}", best=None)

@@ -150,8 +150,8 @@ set.training.total_steps = 1_600
 @pytest.mark.parametrize(
     "words, told",
     [
-        ("payoff --methods qmx", "unknown algorithm 'qmx'; did you mean 'qmix'?"),
-        ("papers pow_payof", "cannot read"),
+        ("payoff --methods qmx", "unknown method 'qmx'; did you mean 'qmix'?"),
+        ("papers pow_payof", "unknown result 'pow_payof'; did you mean 'pow_payoff'?"),
         ("demo --sed", "unrecognized arguments: --sed"),
     ],
 )

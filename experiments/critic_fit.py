@@ -1,0 +1,177 @@
+"""How many updates until a joint value knows which joint actions pay: `python -m experiments.critic_fit`.
+
+Joint values alone, without a method around them, learn random risk-reward games from joint actions drawn uniformly.
+Few of them are agreements, which pay; all others cost. Until the agreements are known nothing can look for the best of
+them, so that this is the least that any method with such a joint value needs.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from experiments import record
+from experiments.record import RESULTS
+from experiments.words import check_names, folder, positive, sizes
+from marlx.host.cli import guarded, one_line_parser
+
+if TYPE_CHECKING:
+    import jax
+    from matplotlib.figure import Figure
+
+MEMORY = 64  # width of an agent's memory
+# Of CW-QMIX, ResQ and POW; of MRVF; of MRVF with `algorithm.critic_embedding=index`; of QTRAN.
+CRITICS = ("feed_forward", "features", "indices", "encoder")
+LEARNING_RATE = 1e-3
+POINTS = 16  # of a curve
+COLUMNS = ("error at agreements", "error elsewhere", "argmax is an agreement", "argmax is the optimum")
+
+
+def joint_value(critic: str, agents: int, actions: int) -> "JointValue":
+    """A joint value of one state.
+
+    In these games an agent sees the same in every episode. What its network would make of it, utilities [N A] or a
+    memory [N H], is a parameter here.
+    """
+    import jax.numpy as jnp
+
+    from marlx import critics
+    from marlx.agents import take
+    from marlx.mixers.feed_forward import FeedForward
+
+    if critic == CRITICS[0]:
+        mixer = FeedForward(n_agents=agents, state_size=1)
+        return JointValue(
+            (agents, actions), mixer.init, lambda net, q, u: mixer.apply(net, take(q, u), jnp.ones((len(u), 1)))
+        )
+    sizes = {"n_agents": agents, "n_actions": actions, "state_size": 1, "memory_size": MEMORY}
+    net: Any = {
+        CRITICS[1]: lambda: critics.FeatureValue(**sizes),
+        CRITICS[2]: lambda: critics.FeatureValue(**sizes, critic_embedding="index"),
+        CRITICS[3]: lambda: critics.JointValue(**sizes),
+    }[critic]()
+    return JointValue(
+        (agents, MEMORY), net.init, lambda params, h, u: net.apply(params, h, jnp.ones((len(u), 1)), u)[0].reshape(-1)
+    )
+
+
+class JointValue(NamedTuple):
+    """Q(u) of joint actions u [B N] -> [B], with what agents make of their observation as parameters [N ..]."""
+
+    shape: tuple[int, int]
+    init_net: "Callable[[jax.Array], Any]"
+    apply_net: "Callable[[Any, jax.Array, jax.Array], jax.Array]"  # net, what agents make of it [B N ..], u -> [B]
+
+    def init(self, key: "jax.Array") -> Any:
+        """Parameters {"agents", "net"}."""
+        import jax
+
+        return {"agents": 0.1 * jax.random.normal(key, self.shape), "net": self.init_net(key)}
+
+    def apply(self, params: Any, joint: "jax.Array") -> "jax.Array":
+        """Values [B] of joint actions [B N]."""
+        import jax.numpy as jnp
+
+        seen = jnp.broadcast_to(params["agents"], (len(joint), *self.shape))
+        return self.apply_net(params["net"], seen, joint)
+
+
+def fit(critic: str, agents: int, actions: int, games: int, batch: int, updates: int) -> list[dict[str, Any]]:
+    """At some points of learning, means over games: errors at agreements and elsewhere, and what the argmax is."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from marlx_envs.risk_reward import draw_game, payoff
+
+    net = joint_value(critic, agents, actions)
+    adam = optax.adam(LEARNING_RATE)
+    joint = jnp.asarray(np.indices((actions,) * agents).reshape(agents, -1).T)
+    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), agents, actions)
+
+    def loss(params: Any, true: "jax.Array", chosen: "jax.Array") -> "jax.Array":
+        return ((net.apply(params, joint[chosen]) - true[chosen]) ** 2).mean()
+
+    def learn(game: Any, key: "jax.Array") -> "tuple[jax.Array, ...]":
+        true = jax.vmap(payoff, (None, 0))(game, joint)
+        pays = true >= 0
+
+        def update(carry: Any, key: "jax.Array") -> Any:
+            params, state = carry
+            chosen = jax.random.randint(key, (batch,), 0, len(joint))
+            step, state = adam.update(jax.grad(loss)(params, true, chosen), state)
+            return (optax.apply_updates(params, step), state), None
+
+        def look(carry: Any, key: "jax.Array") -> Any:
+            carry, _ = jax.lax.scan(update, carry, jax.random.split(key, updates // POINTS))
+            believed = net.apply(carry[0], joint)
+            wrong = (believed - true) ** 2
+            off = (jnp.sqrt(wrong.mean(where=pays)), jnp.sqrt(wrong.mean(where=~pays)))
+            return carry, (*off, pays[believed.argmax()], believed.argmax() == true.argmax())
+
+        params = net.init(key)
+        return jax.lax.scan(look, (params, adam.init(params)), jax.random.split(key, POINTS))[1]
+
+    found = jax.jit(lambda runs: jax.lax.map(lambda run: learn(*run), runs))(
+        (drawn, jax.random.split(jax.random.key(1), games))
+    )
+    means = np.mean(found, axis=1).round(4).T  # [POINTS, COLUMNS]
+    return [
+        {"updates": (k + 1) * (updates // POINTS), **dict(zip(COLUMNS, row.tolist(), strict=True))}
+        for k, row in enumerate(means)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = one_line_parser("python -m experiments.critic_fit", __doc__)
+    parser.add_argument("--critics", nargs="+", default=CRITICS)
+    parser.add_argument("--settings", nargs="+", type=sizes, default=["3x5", "5x5", "5x8"], help="agents x actions")
+    parser.add_argument("--games", type=positive, default=2)
+    parser.add_argument("--batches", type=positive, nargs="+", default=[32], help="joint actions of an update")
+    parser.add_argument("--updates", type=positive, default=48_000)
+    parser.add_argument("--out", type=folder, default=str(RESULTS))
+    options = parser.parse_args(arguments)
+    check_names("joint value", options.critics, CRITICS)
+
+    from marlx.host import backend
+
+    backend.prepare(1)
+    shown = [options.updates * quarter // 4 for quarter in (1, 2, 3, 4)]
+    table = Table(
+        "setting, batch", "joint value", *(f"error, {updates:,}" for updates in shown), "argmax agrees", "is best"
+    )
+    curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for setting in options.settings:
+        agents, actions = map(int, setting.split("x"))
+        for batch in options.batches:
+            panel = curves.setdefault(f"{setting}, {batch} joint actions an update", {})
+            for critic in options.critics:
+                panel[critic] = fit(critic, agents, actions, options.games, batch, options.updates)
+                errors = [f"{point[COLUMNS[0]]:.2f}" for point in panel[critic][POINTS // 4 - 1 :: POINTS // 4]]
+                last = [f"{panel[critic][-1][name]:.0%}" for name in COLUMNS[2:]]
+                table.add_row(f"{setting}, {batch}", critic, *errors, *last)
+                record.write(options.out / "critic_fit.json", games=options.games, found=curves)
+    Console().print(table)
+    drawing(curves).savefig(options.out / "critic_fit.png", dpi=200)
+
+
+def drawing(curves: dict[str, dict[str, list[dict[str, Any]]]]) -> "Figure":
+    """Error at agreements against updates, a panel for each setting."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(curves), figsize=(4.2 * len(curves), 3.2), sharey=True, squeeze=False)
+    for axis, (title, panel) in zip(axes[0], curves.items(), strict=True):
+        for critic, points in panel.items():
+            axis.plot([p["updates"] for p in points], [p[COLUMNS[0]] for p in points], label=critic)
+        axis.set(title=title, xlabel="updates", ylim=(0, None))
+    axes[0, 0].set_ylabel(COLUMNS[0])
+    axes[0, -1].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
