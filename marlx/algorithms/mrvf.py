@@ -35,7 +35,7 @@ from marlx.settings import Training
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
 
 # Predator-prey at -2: with one update for 8 episodes it learnt nothing, with two it does. On risk-reward games rounds
-# with last layers and a mixer of their own are at the optimum twice as often (both in experiments/README.md).
+# with last layers and a mixer of their own are at the optimum twice as often (both in experiments/findings).
 Method(
     name="mrvf",
     summary="rounds of QMIX; each learns what joint actions gain over the greedy one of the round before",

@@ -148,7 +148,7 @@ _SMAX = {
 HOUSE: dict[str, Overrides] = {
     "matrix_game": _GAME,
     # Epsilon as in paper MRVF, Table 9. It has an update for every step; with one for 32, MRVF's joint value was right
-    # only where it plays (experiments/README.md).
+    # only where it plays (experiments/findings/risk_reward.md).
     "risk_reward": {**_GAME, "training.epsilon_steps": 50_000, "training.updates_per_iteration": 4},
     "two_step_game": _SHORT,
     "k_step_game": _SHORT,
