@@ -39,6 +39,12 @@ VARIANTS = {
     "qtran, lambda_nopt 1": ("qtran", "algorithm.lambda_nopt=1"),
     "qtran, no state value": ("qtran", "algorithm.state_value=false"),
     "qtran, actions concatenated": ("qtran", "algorithm.joint_arch=concatenated_actions"),
+    "qtran, these three": (
+        "qtran",
+        "algorithm.lambda_nopt=1",
+        "algorithm.state_value=false",
+        "algorithm.joint_arch=concatenated_actions",
+    ),
     "qtran, RMSprop 5e-4": ("qtran", "training.optimiser=rmsprop", "training.learning_rate=5e-4"),
 }
 METHODS = (

@@ -3,10 +3,14 @@
 import importlib
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from marlx_envs.options import UsageError
+from marlx_envs.risk_reward import draw_game
 
-from experiments import words
+import marlx
+from experiments import side_by_side, words
 from marlx.host import cli
 
 NAMES = (
@@ -86,3 +90,18 @@ def test_other_faults_of_the_system_stay_faults() -> None:
 
     with pytest.raises(FileNotFoundError):
         cli.guarded(work)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_game_among_others_is_the_game_alone(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "cpu_width", lambda _: width)
+    experiment = marlx.configure(
+        "vdn", "risk_reward", "training.num_envs=4", "training.batch_size=8", "training.total_steps=64",
+        "training.updates_per_iteration=1", "evaluation.interval=16", "evaluation.episodes=1",
+    )  # fmt: skip
+    games = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), 3), 3, 5)
+    last = jax.tree.map(lambda x: x[2:], games)
+    together, alone = (side_by_side.train(experiment, some, 2) for some in (games, last))
+    assert together["loss"].shape[:2] == (3, 2) and np.isfinite(together["loss"][..., -1]).all()
+    for name, found in alone.items():
+        np.testing.assert_allclose(found[0], together[name][2], rtol=1e-5, atol=1e-6)
