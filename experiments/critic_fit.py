@@ -117,7 +117,7 @@ def fit(critic: str, agents: int, actions: int, games: int, batch: int, updates:
     found = jax.jit(lambda runs: jax.lax.map(lambda run: learn(*run), runs))(
         (drawn, jax.random.split(jax.random.key(1), games))
     )
-    means = np.mean(found, axis=1).round(4).T  # [POINTS, COLUMNS]
+    means = np.mean(found, axis=1, dtype=float).round(4).T  # [POINTS, COLUMNS]
     return [
         {"updates": (k + 1) * (updates // POINTS), **dict(zip(COLUMNS, row.tolist(), strict=True))}
         for k, row in enumerate(means)
