@@ -8,9 +8,9 @@ import itertools
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marlx_envs.options import UsageError
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +21,7 @@ from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 # The paper does not say whether rounds share their parameters: on these games they do not, unless asked to.
 SHARED = "mrvf, rounds shared"
@@ -102,8 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_names("method", options.methods, [*VARIANTS, *marlx.ALGORITHMS])
     path = options.out / f"{options.name}.parquet"
     frame = pd.read_parquet(path) if path.exists() else pd.DataFrame({"method": [], "setting": []})
+    words = (f"{options.games} games", f"{options.seeds} seeds", f"{options.steps:,} steps", *options.overrides)
+    asked, measured_now = ", ".join(words), False
     for setting, method in itertools.product(options.settings, options.methods):
-        if ((frame["method"] == method) & (frame["setting"] == setting)).any():
+        measured = frame[(frame["method"] == method) & (frame["setting"] == setting)]
+        if len(measured):
+            if (has := measured["asked"].iloc[0]) != asked:
+                raise UsageError(f"{path} has {method} in {setting} with {has}, not {asked}; give another --name")
             continue
         started = time.perf_counter()
         found = study(
@@ -111,15 +117,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"evaluation.interval={options.steps // 10}", *options.overrides,
         )  # fmt: skip
         seconds, command = time.perf_counter() - started, record.command()
-        found = found.assign(method=method, setting=setting, seconds=seconds, command=command)
+        found = found.assign(method=method, setting=setting, seconds=seconds, asked=asked, command=command)
         frame = pd.concat([frame, found], ignore_index=True) if len(frame) else found
         frame.to_parquet(path, index=False)
+        measured_now = True
         print(f"{setting}, {method}: {found['seconds'].iloc[0]:.0f} s", flush=True)
-    report(frame, path)
+    means, pictures = report(frame)
+    if measured_now:  # otherwise the record has the versions and the date of no measurement
+        record.write(path.with_suffix(".json"), means=means)
+        for name, figure in pictures.items():
+            figure.savefig(path.with_name(f"{path.stem}{name}.png"), dpi=200)
 
 
-def report(frame: "pd.DataFrame", path: Path) -> None:
-    """Prints and records the final evaluations, and draws them."""
+def report(frame: "pd.DataFrame") -> "tuple[dict[str, Any], dict[str, Figure]]":
+    """Prints the final evaluations; returns them, and pictures by the ends of their names."""
     from marlx.analysis.comparisons import proportions, spreads
 
     last = frame.sort_values("env_steps").groupby(["setting", "method", "game", "seed"]).last()
@@ -144,12 +155,11 @@ def report(frame: "pd.DataFrame", path: Path) -> None:
         own = {"command": commands[setting, method]} if (setting, method) in commands else {}
         found[f"{setting}, {method}"] = {**numbers, **own}
     Console().print(table)
-    record.write(path.with_suffix(".json"), means=found)
-    spreads(values, "normalised return of the greedy joint action").savefig(path.with_suffix(".png"), dpi=200)
+    pictures = {"": spreads(values, "normalised return of the greedy joint action")}
     shown = means[means["round_share_2"] >= 0].set_index(["setting", "method"])[ROUNDS]
     if len(shown):
-        figure = proportions(shown, "% of final actions taken from each round")
-        figure.savefig(path.with_name(f"{path.stem}_rounds.png"), dpi=200)
+        pictures["_rounds"] = proportions(shown, "% of final actions taken from each round")
+    return found, pictures
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from marlx_envs.risk_reward import draw_game
 
 import marlx
 from experiments import side_by_side, words
+from experiments.record import RESULTS
 from marlx.host import cli
 
 NAMES = (
@@ -66,6 +67,27 @@ def test_the_last_of_several_methods_is_checked_too(name: str, tmp_path: Path) -
 def test_other_words(name: str, arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         run(name, "--out", str(tmp_path), *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--games", "3"),
+        ("--seeds", "1"),
+        ("--steps", "90_000"),
+        ("training.gamma=1",),
+    ],
+)
+def test_a_table_keeps_to_its_numbers(arguments: tuple[str, ...]) -> None:
+    measured = "has mrvf in 3x5 with 20 games, 2 seeds, 60,000 steps, not .*; give another --name"
+    with pytest.raises(UsageError, match=measured):
+        run("risk_reward", "--settings", "3x5", "--methods", "mrvf", "--steps", "60000", *arguments)
+
+
+def test_a_table_that_has_all_that_is_asked_stays_as_it_is() -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in RESULTS.glob("risk_reward*")}
+    run("risk_reward", "--settings", "3x5", "--methods", "mrvf", "--steps", "60000")
+    assert before == {path.name: path.stat().st_mtime_ns for path in RESULTS.glob("risk_reward*")}
 
 
 def test_words_that_are_right(tmp_path: Path) -> None:
