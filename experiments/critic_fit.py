@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=positive, nargs="+", default=[32], help="joint actions of an update")
     parser.add_argument("--updates", type=positive, default=48_000)
     parser.add_argument("--out", type=folder, default=str(RESULTS))
+    parser.add_argument("--name", default="critic_fit", help="of the files")
     options = parser.parse_args(arguments)
     check_names("joint value", options.critics, CRITICS)
 
@@ -153,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 errors = [f"{point[COLUMNS[0]]:.2f}" for point in panel[critic][POINTS // 4 - 1 :: POINTS // 4]]
                 last = [f"{panel[critic][-1][name]:.0%}" for name in COLUMNS[2:]]
                 table.add_row(f"{setting}, {batch}", critic, *errors, *last)
-                record.write(options.out / "critic_fit.json", games=options.games, found=curves)
+                record.write(options.out / f"{options.name}.json", games=options.games, found=curves)
     Console().print(table)
-    drawing(curves).savefig(options.out / "critic_fit.png", dpi=200)
+    drawing(curves).savefig(options.out / f"{options.name}.png", dpi=200)
 
 
 def drawing(curves: dict[str, dict[str, list[dict[str, Any]]]]) -> "Figure":
@@ -165,10 +166,10 @@ def drawing(curves: dict[str, dict[str, list[dict[str, Any]]]]) -> "Figure":
     figure, axes = plt.subplots(1, len(curves), figsize=(4.2 * len(curves), 3.2), sharey=True, squeeze=False)
     for axis, (title, panel) in zip(axes[0], curves.items(), strict=True):
         for critic, points in panel.items():
-            axis.plot([p["updates"] for p in points], [p[COLUMNS[0]] for p in points], label=critic)
-        axis.set(title=title, xlabel="updates", ylim=(0, None))
-    axes[0, 0].set_ylabel(COLUMNS[0])
-    axes[0, -1].legend(frameon=False, fontsize=8)
+            axis.plot([p["updates"] / 1000 for p in points], [p[COLUMNS[0]] for p in points], label=critic)
+        axis.set(title=title, xlabel="thousands of updates")
+    axes[0, 0].set(ylabel=COLUMNS[0], ylim=(0, None))  # the axes share it
+    axes[0, 0].legend(frameon=False)
     figure.tight_layout()
     return figure
 
