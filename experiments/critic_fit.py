@@ -1,21 +1,23 @@
 """How many updates until a joint value knows which joint actions pay: `python -m experiments.critic_fit`.
 
 Joint values alone, without a method around them, learn random risk-reward games from joint actions drawn uniformly.
-Few of them are agreements, which pay; all others cost. Until the agreements are known nothing can look for the best of
-them, so that this is the least that any method with such a joint value needs.
+Few of them are agreements, which pay; all others cost. A method looks for the best agreement with what its joint value
+believes; its own data are less even than these, and narrow to what it plays.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from marlx_envs.options import UsageError
 from rich.console import Console
 from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from experiments.words import check_names, folder, positive, sizes
+from experiments.words import check_names, folder, positive, sizes, stem
 from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 MEMORY = 64  # width of an agent's memory
 # Of CW-QMIX, ResQ and POW; of MRVF; of MRVF with `algorithm.critic_embedding=index`; of QTRAN.
 CRITICS = ("feed_forward", "features", "indices", "encoder")
+EMBEDDINGS = {"features": "features", "indices": "index"}  # MRVF's two forms
 LEARNING_RATE = 1e-3
 POINTS = 16  # of a curve
+MOST_JOINT_ACTIONS = 1_000_000  # all are looked at, at every point
 COLUMNS = ("error at agreements", "error elsewhere", "argmax is an agreement", "argmax is the optimum")
 
 
-def joint_value(critic: str, agents: int, actions: int) -> "JointValue":
+def model(critic: str, agents: int, actions: int) -> "Model":
     """A joint value of one state.
 
     In these games an agent sees the same in every episode. What its network would make of it, utilities [N A] or a
@@ -38,27 +42,23 @@ def joint_value(critic: str, agents: int, actions: int) -> "JointValue":
     """
     import jax.numpy as jnp
 
-    from marlx import critics
     from marlx.agents import take
+    from marlx.critics import FeatureValue, JointValue
     from marlx.mixers.feed_forward import FeedForward
 
-    if critic == CRITICS[0]:
+    if critic == "feed_forward":
         mixer = FeedForward(n_agents=agents, state_size=1)
-        return JointValue(
+        return Model(
             (agents, actions), mixer.init, lambda net, q, u: mixer.apply(net, take(q, u), jnp.ones((len(u), 1)))
         )
-    sizes = {"n_agents": agents, "n_actions": actions, "state_size": 1, "memory_size": MEMORY}
-    net: Any = {
-        CRITICS[1]: lambda: critics.FeatureValue(**sizes),
-        CRITICS[2]: lambda: critics.FeatureValue(**sizes, critic_embedding="index"),
-        CRITICS[3]: lambda: critics.JointValue(**sizes),
-    }[critic]()
-    return JointValue(
-        (agents, MEMORY), net.init, lambda params, h, u: net.apply(params, h, jnp.ones((len(u), 1)), u)[0].reshape(-1)
+    of = {"n_agents": agents, "n_actions": actions, "state_size": 1, "memory_size": MEMORY}
+    value = JointValue(**of) if critic == "encoder" else FeatureValue(**of, critic_embedding=EMBEDDINGS[critic])
+    return Model(
+        (agents, MEMORY), value.init, lambda net, h, u: value.apply(net, h, jnp.ones((len(u), 1)), u)[0].reshape(-1)
     )
 
 
-class JointValue(NamedTuple):
+class Model(NamedTuple):
     """Q(u) of joint actions u [B N] -> [B], with what agents make of their observation as parameters [N ..]."""
 
     shape: tuple[int, int]
@@ -69,7 +69,8 @@ class JointValue(NamedTuple):
         """Parameters {"agents", "net"}."""
         import jax
 
-        return {"agents": 0.1 * jax.random.normal(key, self.shape), "net": self.init_net(key)}
+        of_agents, of_net = jax.random.split(key)
+        return {"agents": 0.1 * jax.random.normal(of_agents, self.shape), "net": self.init_net(of_net)}
 
     def apply(self, params: Any, joint: "jax.Array") -> "jax.Array":
         """Values [B] of joint actions [B N]."""
@@ -86,7 +87,7 @@ def fit(critic: str, agents: int, actions: int, games: int, batch: int, updates:
     import optax
     from marlx_envs.risk_reward import draw_game, payoff
 
-    net = joint_value(critic, agents, actions)
+    net = model(critic, agents, actions)
     adam = optax.adam(LEARNING_RATE)
     joint = jnp.asarray(np.indices((actions,) * agents).reshape(agents, -1).T)
     drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), agents, actions)
@@ -133,30 +134,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=positive, nargs="+", default=[32], help="joint actions of an update")
     parser.add_argument("--updates", type=positive, default=48_000)
     parser.add_argument("--out", type=folder, default=str(RESULTS))
-    parser.add_argument("--name", default="critic_fit", help="of the files")
+    parser.add_argument("--name", type=stem, default="critic_fit", help="of the files")
     options = parser.parse_args(arguments)
     check_names("joint value", options.critics, CRITICS)
+    if options.updates % POINTS:
+        raise UsageError(f"--updates must be a multiple of {POINTS}, not {options.updates}")
+    for setting in options.settings:
+        agents, actions = map(int, setting.split("x"))
+        if actions**agents > MOST_JOINT_ACTIONS:
+            raise UsageError(
+                f"{setting} has {actions**agents:,} joint actions; at most {MOST_JOINT_ACTIONS:,} can be fit"
+            )
 
     from marlx.host import backend
 
     backend.prepare(1)
     shown = [options.updates * quarter // 4 for quarter in (1, 2, 3, 4)]
-    table = Table(
-        "setting, batch", "joint value", *(f"error, {updates:,}" for updates in shown), "argmax agrees", "is best"
-    )
+    shown = [options.updates * quarter // 4 for quarter in (1, 2, 3, 4)]
+    table = Table("setting, batch", "joint value", *(f"error, {k:,}" for k in shown), "argmax agrees", "is best")
+    path = options.out / f"{options.name}.json"
+    unfinished = path.with_suffix(".unfinished.json")  # a run that is stopped leaves what it has measured
     curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for setting in options.settings:
+    for setting, batch in itertools.product(dict.fromkeys(options.settings), dict.fromkeys(options.batches)):
         agents, actions = map(int, setting.split("x"))
-        for batch in options.batches:
-            panel = curves.setdefault(f"{setting}, {batch} joint actions an update", {})
-            for critic in options.critics:
-                panel[critic] = fit(critic, agents, actions, options.games, batch, options.updates)
-                errors = [f"{point[COLUMNS[0]]:.2f}" for point in panel[critic][POINTS // 4 - 1 :: POINTS // 4]]
-                last = [f"{panel[critic][-1][name]:.0%}" for name in COLUMNS[2:]]
-                table.add_row(f"{setting}, {batch}", critic, *errors, *last)
-                record.write(options.out / f"{options.name}.json", games=options.games, found=curves)
+        panel = curves.setdefault(f"{setting}, {batch} joint actions an update", {})
+        for critic in options.critics:
+            panel[critic] = fit(critic, agents, actions, options.games, batch, options.updates)
+            errors = [f"{point[COLUMNS[0]]:.2f}" for point in panel[critic][POINTS // 4 - 1 :: POINTS // 4]]
+            last = [f"{panel[critic][-1][name] * options.games:.0f} of {options.games}" for name in COLUMNS[2:]]
+            table.add_row(f"{setting}, {batch}", critic, *errors, *last)
+            record.write(unfinished, games=options.games, found=curves)
     Console().print(table)
-    drawing(curves).savefig(options.out / f"{options.name}.png", dpi=200)
+    record.write_picture(path.with_suffix(".png"), drawing(curves))
+    unfinished.rename(path)
 
 
 def drawing(curves: dict[str, dict[str, list[dict[str, Any]]]]) -> "Figure":

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words = f"{options.repeats} in a row, {options.seeds} seeds, {options.steps:,} steps each"
         report(game, found, words, options.out / f"{name}_{game}.png" if options.repeats == 1 else None)
     shares = {game: {variant: outcome.share for variant, outcome in found.items()} for game, found in outcomes.items()}
-    share_table(pd.DataFrame(shares)).savefig(options.out / f"{name}.png", dpi=200)
+    record.write_picture(options.out / f"{name}.png", share_table(pd.DataFrame(shares)))
     plain = {game: {variant: o.plain() for variant, o in found.items()} for game, found in outcomes.items()}
     record.write(options.out / f"{name}.json", outcomes=plain)
 

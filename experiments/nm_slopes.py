@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         record.write(unfinished, found=rows)  # a run that is stopped leaves what it has measured
     unfinished.rename(options.out / "nm_slopes.json")
     Console().print(table)
-    picture(rows).savefig(options.out / "nm_slopes.png", dpi=200)
+    record.write_picture(options.out / "nm_slopes.png", picture(rows))
 
 
 def picture(rows: Sequence[dict[str, Any]]) -> "Figure":

@@ -25,7 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs lie")
     parser.add_argument("--out", type=folder, default=str(record.RESULTS))
     options = parser.parse_args(arguments)
+
+    from marlx.host.sweep import read_sweep
+
     check_names("result", options.names, sorted(file.stem for file in SWEEPS.glob("*.toml")))
+    for name in options.names:
+        read_sweep(SWEEPS / f"{name}.toml", options.variant)
     for name in options.names:
         result(SWEEPS / f"{name}.toml", options.variant, options.runs, options.out)
 
@@ -60,7 +65,7 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     records = {place: run.record for place, run in trained.items()}
     minutes = round(sum(run["train_seconds"] for run in records.values()) / 60, 1)
     out.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(out / f"{name}.parquet", index=False)
+    record.write_table(out / f"{name}.parquet", table)
     record.write(out / f"{name}.json", sweep=sweep.plan, last=found, minutes=minutes, runs=records)
 
     draw_sweep(runs / name, str(out / f"{name}.png"), metric)

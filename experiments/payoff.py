@@ -18,7 +18,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from experiments.words import check_names, folder, positive
+from experiments.words import check_names, folder, positive, stem
 from marlx.host.cli import guarded, one_line_parser
 
 METHODS = (
@@ -150,7 +150,7 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
         shares = {name: outcome.share for name, outcome in outcomes.items()}
         greedy = {name: _place(next(iter(outcome.greedy))) for name, outcome in outcomes.items()}
         figure = payoff_tables(tables, truth, shares, greedy=greedy, what="mean Q_tot over seeds", frame=OF_MOST)
-        figure.savefig(picture, dpi=200)
+        record.write_picture(picture, figure)
         Console().print(f"picture: {picture}")
 
 
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=positive, default=64)
     parser.add_argument("--steps", type=positive, default=200_000)
     parser.add_argument("--out", type=folder, default=str(RESULTS))
-    parser.add_argument("--name", help="of the files; payoff_ and the payoff's")
+    parser.add_argument("--name", type=stem, help="of the files; payoff_ and the payoff's")
     options = parser.parse_args(arguments)
 
     import marlx

@@ -19,7 +19,7 @@ from rich.table import Table
 from experiments import record
 from experiments.payoff import METHODS, named
 from experiments.record import RESULTS
-from experiments.words import check_names, folder, positive, whole
+from experiments.words import check_names, folder, positive, stem, whole
 from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=positive, default=16)
     parser.add_argument("--steps", type=positive, default=60_000)
     parser.add_argument("--out", type=folder, default=str(RESULTS))
-    parser.add_argument("--name", default="payoff_suite", help="of the files")
+    parser.add_argument("--name", type=stem, default="payoff_suite", help="of the files")
     options = parser.parse_args(arguments)
 
     import pandas as pd
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         share = np.mean([row[2] for row in rows if row[0] == method])
         print(f"{method}: best in {share:.0%}, {time.perf_counter() - started:.0f} s", flush=True)
         frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
-        frame.to_parquet(partial, index=False)  # all of them take hours
+        record.write_table(partial, frame)  # all of them take hours
     partial.replace(path.with_suffix(".parquet"))
     shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
     record.write(path.with_suffix(".json"), shares=shares)
@@ -106,7 +106,7 @@ def show(frame: "pd.DataFrame", picture: Path, seeds: int) -> None:
     for method, row in shares.iterrows():
         table.add_row(str(method), *(f"{share:.0%}" for share in row))
     Console(width=200).print(table)
-    share_table(shares).savefig(picture, dpi=200)
+    record.write_picture(picture, share_table(shares))
     print(f"picture: {picture}")
 
 

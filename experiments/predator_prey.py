@@ -3,7 +3,6 @@
 One run for each method and punishment, its seeds side by side, then one table and one picture for all of them.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.record import RESULTS, command
+from experiments import record
+from experiments.record import RESULTS
 from experiments.words import check_names, folder, positive
 from marlx.host.cli import guarded, one_line_parser
 
@@ -37,30 +37,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     check_names("method", options.methods, marlx.ALGORITHMS)
     console, curves, rows, frames = Console(), [], [], []
-    for penalty in options.penalties:
-        for method in options.methods:
-            experiment = marlx.configure(
-                method, "predator_prey", f"environment.miss_penalty={penalty}", f"training.total_steps={options.steps}",
-                *options.overrides,
-            )  # fmt: skip
-            out = options.runs / f"{method}_{penalty:g}"
-            run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
-            curves.append(curve(run, "evaluation_return", f"{method}, p = {penalty:g}"))
-            last = run.metrics().groupby("seed").last()["evaluation_return"].to_numpy()
-            frames.append(run.tidy().assign(method=method, penalty=penalty))
-            rows.append((method, penalty, last, run.record))
+    experiments = {
+        (penalty, method): marlx.configure(
+            method, "predator_prey", f"environment.miss_penalty={penalty}", f"training.total_steps={options.steps}",
+            *options.overrides,
+        )
+        for penalty in dict.fromkeys(options.penalties) for method in options.methods
+    }  # fmt: skip
+    for (penalty, method), experiment in experiments.items():
+        out = options.runs / f"{method}_{penalty:g}"
+        run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
+        curves.append(curve(run, "evaluation_return", f"{method}, p = {penalty:g}"))
+        last = run.metrics().groupby("seed").last()["evaluation_return"].to_numpy()
+        frames.append(run.tidy().assign(method=method, penalty=penalty))
+        rows.append((method, penalty, last, run.record))
     name = f"predator_prey_{'_'.join(options.methods)}"
-    learning_curves(curves, "evaluation_return", "predator-prey", best=40.0).savefig(
-        options.out / f"{name}.png", dpi=200
+    record.write_picture(
+        options.out / f"{name}.png", learning_curves(curves, "evaluation_return", "predator-prey", best=40.0)
     )
-    pd.concat(frames, ignore_index=True).to_parquet(options.out / f"{name}.parquet", index=False)
-    records = {f"{method}, p = {penalty:g}": {"command": command(), **record} for method, penalty, _, record in rows}
-    (options.out / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    record.write_table(options.out / f"{name}.parquet", pd.concat(frames, ignore_index=True))
+    records = {f"{method}, p = {penalty:g}": found for method, penalty, _, found in rows}
+    record.write(options.out / f"{name}.json", runs=records)
     table = Table("method", "punishment", "greedy return, mean", "each seed", "steps/s, all seeds", "minutes")
-    for method, penalty, last, record in rows:
+    for method, penalty, last, found in rows:
         table.add_row(
             method, f"{penalty:g}", f"{np.mean(last):.1f}", " ".join(f"{value:.1f}" for value in last),
-            f"{record['steps_per_second']:,.0f}", f"{record['train_seconds'] / 60:.1f}",
+            f"{found['steps_per_second']:,.0f}", f"{found['train_seconds'] / 60:.1f}",
         )  # fmt: skip
     console.print(table)
     console.print(f"picture and metrics: {options.out / name}.png, .parquet")

@@ -5,9 +5,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from marlx.host import provenance
+from marlx_envs.options import UsageError
+
+from marlx.host import files, provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -18,7 +24,7 @@ def command() -> str:
 
 
 def write(path: Path, **found: Any) -> None:
-    """Writes a JSON file; call it when JAX has started, since it names the devices."""
+    """Writes a JSON file; call it when JAX has started, since it names the devices. Raises `DiskError`."""
     record = {
         "command": command(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -26,5 +32,31 @@ def write(path: Path, **found: Any) -> None:
         "hardware": provenance.hardware(),
         **found,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=1) + "\n"
+    files.write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_table(path: Path, frame: "pd.DataFrame") -> None:
+    """Writes a parquet file, the old one or the new one being there at any time. Raises `DiskError`."""
+    files.write_whole(path, lambda file: frame.to_parquet(file, index=False))
+
+
+def write_picture(path: Path, figure: "Figure") -> None:
+    """Writes a PNG file. Raises `DiskError`."""
+    files.write_whole(path, lambda file: figure.savefig(file, format="png", dpi=200))
+
+
+def read_table(path: Path, *columns: str) -> "pd.DataFrame":
+    """A table that an experiment goes on with. Raises `UsageError` if it is damaged or lacks a column."""
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        with files.disk("read", path):
+            frame = pd.read_parquet(path)
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{path} is no table of parquet: {error}; move it away, or give another --name") from error
+    for column in columns:
+        if column not in frame:
+            raise UsageError(f"{path} has no column {column!r}; move it away, or give another --name")
+    return frame

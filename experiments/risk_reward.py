@@ -5,9 +5,11 @@ has been measured stays in the table, so that a command can be stopped and given
 """
 
 import itertools
+import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlx_envs.options import UsageError
@@ -16,12 +18,14 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from experiments.words import check_names, folder, positive, sizes
+from experiments.words import check_names, folder, positive, sizes, stem
 from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    import marlx
 
 # The paper does not say whether rounds share their parameters: on these games they do not, unless asked to.
 SHARED = "mrvf, rounds shared"
@@ -40,7 +44,7 @@ VARIANTS = {
     "qtran, lambda_nopt 1": ("qtran", "algorithm.lambda_nopt=1"),
     "qtran, no state value": ("qtran", "algorithm.state_value=false"),
     "qtran, actions concatenated": ("qtran", "algorithm.joint_arch=concatenated_actions"),
-    "qtran, these three": (
+    "qtran, authors' numbers": (
         "qtran",
         "algorithm.lambda_nopt=1",
         "algorithm.state_value=false",
@@ -57,25 +61,29 @@ ROUNDS = ["round_share_1", "round_share_2", "round_share_3"]
 COLUMNS = ("normalised_return", "return", *ROUNDS)
 
 
-def study(method: str, setting: str, games: int, seeds: int, *overrides: str) -> "pd.DataFrame":
+def experiment_of(method: str, setting: str, *overrides: str) -> "marlx.Experiment":
+    """What a method or variant trains in games of a setting."""
+    import marlx
+
+    method, *own = VARIANTS.get(method, (method,))
+    agents, actions = setting.split("x")
+    return marlx.configure(
+        method, "risk_reward", f"environment.n_agents={agents}", f"environment.n_actions={actions}",
+        "evaluation.episodes=1", *own, *overrides,
+    )  # fmt: skip
+
+
+def study(experiment: "marlx.Experiment", games: int, seeds: int) -> "pd.DataFrame":
     """Greedy evaluations of `seeds` seeds on each of `games` games, by game, seed and environment steps."""
     import jax
     import numpy as np
     import pandas as pd
     from marlx_envs.risk_reward import draw_game
 
-    import marlx
     from experiments import side_by_side
-    from marlx.host import backend
 
-    backend.prepare(games * seeds)
-    method, *own = VARIANTS.get(method, (method,))
-    agents, actions = map(int, setting.split("x"))
-    experiment = marlx.configure(
-        method, "risk_reward", f"environment.n_agents={agents}", f"environment.n_actions={actions}",
-        "evaluation.episodes=1", *own, *overrides,
-    )  # fmt: skip
-    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), agents, actions)
+    sizes = (experiment.environment[name] for name in ("n_agents", "n_actions"))
+    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), *sizes)
     metrics = side_by_side.train(experiment, drawn, seeds)
     game, seed, _ = np.indices(metrics["env_steps"].shape)
     columns = {"game": game.ravel(), "seed": seed.ravel(), "env_steps": metrics["env_steps"].ravel()}
@@ -92,41 +100,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=positive, default=2, help="of each game")
     parser.add_argument("--steps", type=positive, default=100_000)
     parser.add_argument("--out", type=folder, default=str(RESULTS))
-    parser.add_argument("--name", default="risk_reward", help="of the files")
+    parser.add_argument("--name", type=stem, default="risk_reward", help="of the files")
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 
     import pandas as pd
 
     import marlx
+    from marlx.host import backend
 
     check_names("method", options.methods, [*VARIANTS, *marlx.ALGORITHMS])
+    backend.prepare(options.games * options.seeds)
     path = options.out / f"{options.name}.parquet"
-    frame = pd.read_parquet(path) if path.exists() else pd.DataFrame({"method": [], "setting": []})
+    frame = pd.DataFrame({"method": [], "setting": []})
+    if path.exists():
+        frame = record.read_table(path, "method", "setting", "asked", *COLUMNS)
     words = (f"{options.games} games", f"{options.seeds} seeds", f"{options.steps:,} steps", *options.overrides)
-    asked, measured_now = ", ".join(words), False
-    for setting, method in itertools.product(options.settings, options.methods):
+    asked, missing = ", ".join(words), {}
+    numbers = (f"training.total_steps={options.steps}", f"evaluation.interval={options.steps // 10}")
+    for setting, method in itertools.product(dict.fromkeys(options.settings), options.methods):
         measured = frame[(frame["method"] == method) & (frame["setting"] == setting)]
-        if len(measured):
-            if (has := measured["asked"].iloc[0]) != asked:
-                raise UsageError(f"{path} has {method} in {setting} with {has}, not {asked}; give another --name")
-            continue
+        if not len(measured):
+            missing[setting, method] = experiment_of(method, setting, *numbers, *options.overrides)
+        elif (has := measured["asked"].iloc[0]) != asked:
+            raise UsageError(f"{path} has {method} in {setting} with {has}, not {asked}; give another --name")
+    for (setting, method), experiment in missing.items():
         started = time.perf_counter()
-        found = study(
-            method, setting, options.games, options.seeds, f"training.total_steps={options.steps}",
-            f"evaluation.interval={options.steps // 10}", *options.overrides,
-        )  # fmt: skip
+        found = study(experiment, options.games, options.seeds)
         seconds, command = time.perf_counter() - started, record.command()
         found = found.assign(method=method, setting=setting, seconds=seconds, asked=asked, command=command)
         frame = pd.concat([frame, found], ignore_index=True) if len(frame) else found
-        frame.to_parquet(path, index=False)
-        measured_now = True
-        print(f"{setting}, {method}: {found['seconds'].iloc[0]:.0f} s", flush=True)
+        record.write_table(path, frame)
+        print(f"{setting}, {method}: {seconds:.0f} s", flush=True)
     means, pictures = report(frame)
-    if measured_now:  # otherwise the record has the versions and the date of no measurement
-        record.write(path.with_suffix(".json"), means=means)
-        for name, figure in pictures.items():
-            figure.savefig(path.with_name(f"{path.stem}{name}.png"), dpi=200)
+    if list(means) == recorded(path.with_suffix(".json")):
+        return  # nothing was measured: the record keeps its date and versions
+    for name, figure in pictures.items():
+        record.write_picture(path.with_name(f"{path.stem}{name}.png"), figure)
+    record.write(path.with_suffix(".json"), means=means)
+
+
+def recorded(path: Path) -> list[str]:
+    """The rows that a record has, which is written last; none if there is no record, or it is no JSON."""
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["means"])
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 def report(frame: "pd.DataFrame") -> "tuple[dict[str, Any], dict[str, Figure]]":

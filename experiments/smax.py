@@ -41,11 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     backend.prepare(options.seeds)
 
     table = Table("scenario", "method", "greedy wins, each seed", "greedy return, each seed", "steps/s, all seeds")
-    for scenario in options.scenarios:
+    experiments = {
+        scenario: {
+            method: marlx.configure(
+                method, "smax", f"environment.scenario={scenario}", f"training.total_steps={options.steps}",
+                *options.overrides,
+            )
+            for method in options.methods
+        }
+        for scenario in options.scenarios
+    }  # fmt: skip
+    for scenario, of_methods in experiments.items():
         runs = {}
-        for method in options.methods:
-            chosen = (f"environment.scenario={scenario}", f"training.total_steps={options.steps}")
-            experiment = marlx.configure(method, "smax", *chosen, *options.overrides)
+        for method, experiment in of_methods.items():
             out = options.runs / f"{method}_{scenario}"
             run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
             last = run.metrics().groupby("seed").last()
@@ -56,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for metric in METRICS:
             curves = [curve(run, metric, method) for method, run in runs.items()]
             picture = learning_curves(curves, metric, f"smax, {scenario}", best=None)
-            picture.savefig(options.out / f"{name}_{metric.removeprefix('evaluation_')}.png", dpi=200)
+            record.write_picture(options.out / f"{name}_{metric.removeprefix('evaluation_')}.png", picture)
         tidy = pd.concat([run.tidy().assign(method=method) for method, run in runs.items()], ignore_index=True)
-        tidy.to_parquet(options.out / f"{name}.parquet", index=False)
+        record.write_table(options.out / f"{name}.parquet", tidy)
         record.write(options.out / f"{name}.json", runs={method: run.record for method, run in runs.items()})
     Console().print(table)
 

@@ -1,21 +1,23 @@
 """Words of an experiment's command line, checked before anything is trained: types of arguments, and names."""
 
+import re
 import tempfile
 from argparse import ArgumentTypeError
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from marlx_envs.options import UsageError, shown, unknown
 
-from marlx.host.files import disk
+from marlx.host.files import DiskError, disk
+
+MOST = 2_000_000_000
 
 
 def whole(word: str, least: int = 0) -> int:
     """A whole number, as 200000 or 200_000."""
-    digits = word.replace("_", "")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 10) or int(digits) < least:
-        raise ArgumentTypeError(f"must be a whole number of at least {least}, not {shown(word)}")
-    return int(digits)
+    if not re.fullmatch(r"[0-9]+(_[0-9]+)*", word) or not least <= int(word) <= MOST:
+        raise ArgumentTypeError(f"must be a whole number from {least} to {MOST}, not {shown(word)}")
+    return int(word)
 
 
 def positive(word: str) -> int:
@@ -26,7 +28,7 @@ def positive(word: str) -> int:
 def sizes(word: str) -> str:
     """Agents and actions of a game, as in 3x5."""
     agents, _, actions = word.partition("x")
-    if not all(part.isascii() and part.isdigit() and 2 <= int(part) <= 99 for part in (agents, actions)):
+    if not all(re.fullmatch(r"[1-9][0-9]?", part) and int(part) >= 2 for part in (agents, actions)):
         raise ArgumentTypeError(f"must be agents x actions, as 3x5, not {shown(word)}")
     return word
 
@@ -38,14 +40,25 @@ def folder(word: str) -> Path:
         with disk("write to", path):
             path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path).close()
-    except UsageError as error:
+    except DiskError as error:
         raise ArgumentTypeError(str(error)) from error
     return path
 
 
-def check_names(what: str, names: Iterable[str], valid: Iterable[str]) -> None:
-    """Raises `UsageError` at the first name that is not valid, as the last of several methods to train may be."""
+def stem(word: str) -> str:
+    """The name of files, without what follows its dot."""
+    if not re.fullmatch(r"[\w ,=-][\w .,=-]{0,99}", word):
+        raise ArgumentTypeError(f"must be the name of a file, without a folder, not {shown(word)}")
+    return word
+
+
+def check_names(what: str, names: Sequence[str], valid: Iterable[str]) -> None:
+    """Raises `UsageError` at a name that is not valid, which may be the last of several to train, or there twice."""
     offered = list(valid)
-    for name in names:
+    for number, name in enumerate(names):
+        if "=" in name:
+            raise UsageError(f"{shown(name)} is no {what}; give section.name=value before the names")
         if name not in offered:
             raise unknown(what, name, offered)
+        if name in names[:number]:
+            raise UsageError(f"{what} {shown(name)} is named twice")

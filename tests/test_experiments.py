@@ -1,18 +1,20 @@
 """The experiments' command lines: a mistake is one line, and found before anything is trained."""
 
 import importlib
+import json
+import shutil
 from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from marlx_envs.options import UsageError
 from marlx_envs.risk_reward import draw_game
 
 import marlx
-from experiments import side_by_side, words
+from experiments import critic_fit, side_by_side, words
 from experiments.record import RESULTS
-from marlx.host import cli
 
 NAMES = (
     "critic_fit", "mrvf_rounds", "nm_qmix", "nm_slopes", "payoff", "payoff_suite", "predator_prey", "risk_reward",
@@ -24,23 +26,32 @@ def run(name: str, *arguments: str) -> None:
     importlib.import_module(f"experiments.{name}").main(arguments)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever asks for devices has gone too far."""
+    """Whatever compiles or trains has gone too far."""
+    from marlx.engine.seeds import Fleet
     from marlx.host import backend
 
-    monkeypatch.setattr(backend, "prepare", lambda *_: pytest.fail("it would have trained"))
-    monkeypatch.setattr("marlx.train", lambda *_, **__: pytest.fail("it would have trained"), raising=False)
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("it would have trained")
+
+    monkeypatch.setattr(backend, "prepare", lambda *_: None)  # devices are there already
+    monkeypatch.setattr(Fleet, "__init__", fail)
+    monkeypatch.setattr(side_by_side, "train", fail)
+    monkeypatch.setattr(critic_fit, "fit", fail)
+    monkeypatch.setattr("marlx.train", fail, raising=False)
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("word", ["0", "-1", "few", "1.5"])
 def test_a_number_that_is_none(name: str, word: str) -> None:
     option = "--games" if name == "critic_fit" else "--seeds"
-    with pytest.raises(UsageError, match=f"{option}: must be a whole number of at least 1, not '?{word}"):
+    with pytest.raises(UsageError, match=f"{option}: must be a whole number from 1 to 2000000000, not '?{word}"):
         run(name, option, word)
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "mrvf_rounds"])
 def test_a_folder_that_is_a_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
@@ -48,18 +59,28 @@ def test_a_folder_that_is_a_file(name: str, tmp_path: Path) -> None:
         run(name, "--out", str(tmp_path / "taken"))
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("name", ["payoff", "payoff_suite", "predator_prey", "risk_reward", "smax"])
 def test_the_last_of_several_methods_is_checked_too(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown method 'qmx'; did you mean 'qmix'"):
         run(name, "--out", str(tmp_path), "--methods", "vdn", "qmx")
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
         ("risk_reward", ("--settings", "3x5", "5by5"), "--settings: must be agents x actions, as 3x5, not '5by5'"),
         ("critic_fit", ("--settings", "1x5"), "--settings: must be agents x actions, as 3x5, not '1x5'"),
         ("critic_fit", ("--critics", "encodr"), "unknown joint value 'encodr'; did you mean 'encoder'"),
+        ("critic_fit", ("--updates", "8"), "--updates must be a multiple of 16, not 8"),
+        ("critic_fit", ("--settings", "9x99"), "9x99 has 913,517,247,483,640,899 joint actions; at most 1,000,000"),
+        ("risk_reward", ("--name", "a/b"), "--name: must be the name of a file, without a folder, not 'a/b'"),
+        ("predator_prey", ("--penalties", "0", "nan"), "environment.miss_penalty must be"),
+        ("smax", ("--scenarios", "3m", "2s3x"), "environment.scenario '2s3x'; did you mean '2s3z'"),
+        ("smax", ("--methods", "vdn", "training.gamma=1"), "'training.gamma=1' is no method; give section.name=value"),
+        ("payoff", ("--methods", "vdn", "vdn"), "method 'vdn' is named twice"),
+        ("papers", ("pow_payoff", "mrvf_smac", "--variant", "without_state"), "pow_payoff.toml: .*without_state"),
         ("nm_qmix", ("--variants", "softmx"), "unknown variant 'softmx'; did you mean 'softmax'"),
         ("papers", ("pow_payoff", "pow_payof"), "unknown result 'pow_payof'; did you mean 'pow_payoff'"),
     ],
@@ -69,52 +90,71 @@ def test_other_words(name: str, arguments: tuple[str, ...], said: str, tmp_path:
         run(name, "--out", str(tmp_path), *arguments)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--games", "3"),
-        ("--seeds", "1"),
-        ("--steps", "90_000"),
-        ("training.gamma=1",),
-    ],
-)
-def test_a_table_keeps_to_its_numbers(arguments: tuple[str, ...]) -> None:
+@pytest.fixture
+def copied(tmp_path: Path) -> tuple[str, ...]:
+    """Words that go on with a copy of the recorded table."""
+    for path in RESULTS.glob("risk_reward.*"):
+        shutil.copy(path, tmp_path)
+    return ("--settings", "3x5", "--steps", "60000", "--out", str(tmp_path))
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize("words", ["--games 3", "--seeds 1", "--steps 90_000", "--games 20 training.gamma=1"])
+def test_a_table_keeps_to_its_numbers(words: str, copied: tuple[str, ...]) -> None:
     measured = "has mrvf in 3x5 with 20 games, 2 seeds, 60,000 steps, not .*; give another --name"
-    with pytest.raises(UsageError, match=measured):
-        run("risk_reward", "--settings", "3x5", "--methods", "mrvf", "--steps", "60000", *arguments)
+    with pytest.raises(UsageError, match=measured):  # before the one that is missing is trained
+        run("risk_reward", *copied, "--methods", "vdn", "mrvf", *words.split())
 
 
-def test_a_table_that_has_all_that_is_asked_stays_as_it_is() -> None:
-    before = {path.name: path.stat().st_mtime_ns for path in RESULTS.glob("risk_reward*")}
-    run("risk_reward", "--settings", "3x5", "--methods", "mrvf", "--steps", "60000")
-    assert before == {path.name: path.stat().st_mtime_ns for path in RESULTS.glob("risk_reward*")}
+@pytest.mark.usefixtures("untrained")
+def test_a_table_that_has_all_that_is_asked_stays_as_it_is(copied: tuple[str, ...], tmp_path: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    run("risk_reward", *copied, "--methods", "mrvf")
+    assert before == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_record_that_a_stop_left_behind_its_table_is_made(copied: tuple[str, ...], tmp_path: Path) -> None:
+    record = tmp_path / "risk_reward.json"
+    found = json.loads(record.read_text())["means"]
+    record.write_text(json.dumps({"means": {"3x5, mrvf": found["3x5, mrvf"]}}))
+    run("risk_reward", *copied, "--methods", "mrvf")
+    assert json.loads(record.read_text())["means"] == found
+    assert (tmp_path / "risk_reward_rounds.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(("content", "said"), [(b"PAR1", "is no table of parquet"), (None, "has no column 'asked'")])
+def test_a_table_that_cannot_be_gone_on_with(content: bytes | None, said: str, copied: tuple[str, ...]) -> None:
+    path = Path(copied[-1]) / "risk_reward.parquet"
+    if content is None:
+        pd.read_parquet(path).drop(columns="asked").to_parquet(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=f"risk_reward.parquet {said}.*give another --name"):
+        run("risk_reward", *copied)
 
 
 def test_words_that_are_right(tmp_path: Path) -> None:
     assert words.positive("200_000") == 200_000
     assert words.whole("0") == 0
     assert words.sizes("5x8") == "5x8"
+    assert words.stem("my table, 2") == "my table, 2"
     assert words.folder(str(tmp_path / "new" / "one")).is_dir()
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "a.png"), PermissionError(13, "no", "a.png")])
-def test_a_disk_that_refuses_a_library_is_one_line(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
-    def work() -> None:
-        raise error
-
-    assert cli.guarded(work) == 2
-    assert capsys.readouterr().err == f"marlx: cannot write a.png: {error.strerror}\n"
-
-
-def test_other_faults_of_the_system_stay_faults() -> None:
-    def work() -> None:
-        raise FileNotFoundError(2, "No such file or directory", "a")
-
-    with pytest.raises(FileNotFoundError):
-        cli.guarded(work)
+@pytest.mark.parametrize(
+    "critic", ["features", "encoder", *(pytest.param(x, marks=pytest.mark.slow) for x in ("indices", "feed_forward"))]
+)
+def test_a_joint_value_learns_a_small_game(critic: str) -> None:
+    points = critic_fit.fit(critic, agents=2, actions=3, games=2, batch=32, updates=1600)
+    assert [point["updates"] for point in points] == [100 * k for k in range(1, critic_fit.POINTS + 1)]
+    first, *_, last = (point["error at agreements"] for point in points)
+    assert last < 0.5 < 2.0 < first
+    assert points[-1]["argmax is the optimum"] == 1.0
 
 
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.slow), 3])  # of 6 runs, on one device or on two
 def test_a_game_among_others_is_the_game_alone(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "cpu_width", lambda _: width)
     experiment = marlx.configure(

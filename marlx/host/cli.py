@@ -3,7 +3,6 @@
 """
 
 import argparse
-import errno
 import importlib
 import os
 import sys
@@ -15,8 +14,6 @@ from marlx_envs.options import UsageError, nearest, shown, unknown
 import marlx
 
 COMMANDS = ("train", "repeat", "evaluate", "sweep", "plot", "report", "render", "compare", "export", "theory", "list")
-
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # of a disk
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,11 +44,6 @@ def guarded(work: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # as in `marlx list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # where a library writes, such as a picture
-        if error.errno not in _REFUSALS:
-            raise
-        _complain(f"cannot write {error.filename or 'a file'}: {error.strerror or error}")
-        return 2
 
 
 def one_line_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
