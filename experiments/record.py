@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+PLACES = ("--out", "--runs")
 RESULTS = Path(__file__).parent / "results"
 
 
 def command() -> str:
-    """What this process was started with, as a shell takes it."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
+    """What this process was started with, as a shell takes it, without the folders that one machine has."""
+    given = sys.orig_argv[1:]
+    kept = (word for before, word in zip(["", *given], given, strict=False) if not {before, word} & set(PLACES))
+    return shlex.join(["python", *kept])
 
 
 def write(path: Path, **found: Any) -> None:
