@@ -144,7 +144,7 @@ def test_words_that_are_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "critic", ["features", "encoder", *(pytest.param(x, marks=pytest.mark.slow) for x in ("indices", "feed_forward"))]
+    "critic", [pytest.param(name, marks=() if name == "features" else pytest.mark.slow) for name in critic_fit.CRITICS]
 )
 def test_a_joint_value_learns_a_small_game(critic: str) -> None:
     points = critic_fit.fit(critic, agents=2, actions=3, games=2, batch=32, updates=1600)

@@ -344,7 +344,7 @@ def test_memory_that_runs_out_halves_the_chunk(
     assert "ran out; going on with 1 seeds at a time" in (tmp_path / "run" / "events.log").read_text()
 
 
-@pytest.mark.parametrize("algorithm", ["iql", "qtran", pytest.param("mrvf", marks=SLOW)])
+@pytest.mark.parametrize("algorithm", ["iql", *(pytest.param(name, marks=SLOW) for name in ("qtran", "mrvf"))])
 def test_a_poisoned_seed_dies_alone(tmp_path: Path, algorithm: str) -> None:
     """One lane of eight has a learning rate that is too large; the others are theirs to the bit."""
     others = [1e-3, 2e-3, 3e-3, 5e-3, 6e-3, 7e-3, 8e-3]
