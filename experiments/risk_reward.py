@@ -82,8 +82,8 @@ def study(experiment: "marlx.Experiment", games: int, seeds: int) -> "pd.DataFra
 
     from experiments import side_by_side
 
-    sizes = (experiment.environment[name] for name in ("n_agents", "n_actions"))
-    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), *sizes)
+    shape = (experiment.environment[name] for name in ("n_agents", "n_actions"))
+    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), *shape)
     metrics = side_by_side.train(experiment, drawn, seeds)
     game, seed, _ = np.indices(metrics["env_steps"].shape)
     columns = {"game": game.ravel(), "seed": seed.ravel(), "env_steps": metrics["env_steps"].ravel()}

@@ -66,7 +66,9 @@ def test_recent_rows_are_drawn_from_the_latest(total: int) -> None:
         np.testing.assert_allclose(np.bincount(part.ravel() - low) / len(keys), share, atol=0.04)
 
 
-@pytest.mark.parametrize("sampling", [Sampling(recent=3, window=100), Sampling(recent=5, window=100)])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(recent=3, window=100), pytest.param(Sampling(recent=5, window=100), marks=pytest.mark.slow)]
+)
 def test_a_window_wider_than_the_ring(sampling: Sampling) -> None:
     """Then every row that is there is recent, those not yet written are not; a batch may be recent throughout."""
     ring = replay.add(replay.init(jnp.zeros((8,)), 16), jnp.ones(8), jnp.int32(0))

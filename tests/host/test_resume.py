@@ -82,7 +82,7 @@ def test_a_grid_of_mistakes(tmp_path: Path, grid: Any) -> None:
         pytest.param("parameters.merge", marks=pytest.mark.slow),
         pytest.param("Recorder.merge", marks=pytest.mark.slow),
         pytest.param("one part, Recorder.merge", marks=pytest.mark.slow),
-        "parameters.tidy",
+        pytest.param("parameters.tidy", marks=pytest.mark.slow),
         pytest.param("Ledger.conclude", marks=pytest.mark.slow),
     ],
 )
