@@ -17,6 +17,7 @@ from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
+from experiments.risk_reward import drawn
 from experiments.words import check_names, folder, positive, sizes, stem
 from marlx.host.cli import guarded, one_line_parser
 
@@ -85,12 +86,13 @@ def fit(critic: str, agents: int, actions: int, games: int, batch: int, updates:
     import jax
     import jax.numpy as jnp
     import optax
-    from marlx_envs.risk_reward import draw_game, payoff
+    from marlx_envs.risk_reward import payoff
+
+    from marlx import joint_actions
 
     net = model(critic, agents, actions)
     adam = optax.adam(LEARNING_RATE)
-    joint = jnp.asarray(np.indices((actions,) * agents).reshape(agents, -1).T)
-    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), agents, actions)
+    joint = jnp.asarray(joint_actions.listed(agents, actions))
 
     def loss(params: Any, true: "jax.Array", chosen: "jax.Array") -> "jax.Array":
         return ((net.apply(params, joint[chosen]) - true[chosen]) ** 2).mean()
@@ -116,7 +118,7 @@ def fit(critic: str, agents: int, actions: int, games: int, batch: int, updates:
         return jax.lax.scan(look, (params, adam.init(params)), jax.random.split(key, POINTS))[1]
 
     found = jax.jit(lambda runs: jax.lax.map(lambda run: learn(*run), runs))(
-        (drawn, jax.random.split(jax.random.key(1), games))
+        (drawn(games, agents, actions), jax.random.split(jax.random.key(1), games))
     )
     means = np.mean(found, axis=1, dtype=float).round(4).T  # [POINTS, COLUMNS]
     return [
@@ -139,24 +141,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_names("joint value", options.critics, CRITICS)
     if options.updates % POINTS:
         raise UsageError(f"--updates must be a multiple of {POINTS}, not {options.updates}")
-    for setting in options.settings:
-        agents, actions = map(int, setting.split("x"))
-        if actions**agents > MOST_JOINT_ACTIONS:
-            raise UsageError(
-                f"{setting} has {actions**agents:,} joint actions; at most {MOST_JOINT_ACTIONS:,} can be fit"
-            )
+    settings = {setting: tuple(map(int, setting.split("x"))) for setting in options.settings}
+    for setting, (agents, actions) in settings.items():
+        if (count := actions**agents) > MOST_JOINT_ACTIONS:
+            raise UsageError(f"{setting} has {count:,} joint actions; at most {MOST_JOINT_ACTIONS:,} can be fit")
 
     from marlx.host import backend
 
     backend.prepare(1)
     shown = [options.updates * quarter // 4 for quarter in (1, 2, 3, 4)]
-    shown = [options.updates * quarter // 4 for quarter in (1, 2, 3, 4)]
     table = Table("setting, batch", "joint value", *(f"error, {k:,}" for k in shown), "argmax agrees", "is best")
     path = options.out / f"{options.name}.json"
     unfinished = path.with_suffix(".unfinished.json")  # a run that is stopped leaves what it has measured
     curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for setting, batch in itertools.product(dict.fromkeys(options.settings), dict.fromkeys(options.batches)):
-        agents, actions = map(int, setting.split("x"))
+    for (setting, (agents, actions)), batch in itertools.product(settings.items(), dict.fromkeys(options.batches)):
         panel = curves.setdefault(f"{setting}, {batch} joint actions an update", {})
         for critic in options.critics:
             panel[critic] = fit(critic, agents, actions, options.games, batch, options.updates)

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.risk_reward import drawn
 from experiments.words import positive, whole
 from marlx.host.cli import guarded, one_line_parser
 
@@ -26,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     import jax
     import jax.numpy as jnp
-    from marlx_envs.risk_reward import draw_game, normalised_return, payoff
+    from marlx_envs.risk_reward import normalised_return, payoff
 
     import marlx
+    from marlx import joint_actions
     from marlx.analysis.joint_table import greedy_actions, learned_tables
     from marlx.engine.seeds import Fleet
     from marlx.host import backend
@@ -42,10 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spec = program.environment.spec
     fleet = Fleet(program, experiment.numbers(), range(options.seeds))
     fleet.compile()
-    joint = jnp.asarray(np.indices((spec.n_actions,) * spec.n_agents).reshape(spec.n_agents, -1).T)
+    joint = jnp.asarray(joint_actions.listed(spec.n_agents, spec.n_actions))
+    games = drawn(max(options.games) + 1, spec.n_agents, spec.n_actions)
     table = Table("game", "seed", "normalised return", "Q_jt off at agreements", "better by Q_jt", "round 2 at most")
     for number in options.games:
-        game = draw_game(jax.random.split(jax.random.key(0), number + 1)[number], spec.n_agents, spec.n_actions)
+        game = {name: values[number] for name, values in games.items()}
         true = np.asarray(jax.vmap(payoff, (None, 0))(game, joint))
         fleet.numbers = {**fleet.numbers, "environment": game}
         learner = fleet.cut(fleet.train(0, program.plan.iterations, fleet.init()).learner)

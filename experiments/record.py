@@ -22,7 +22,11 @@ RESULTS = Path(__file__).parent / "results"
 def command() -> str:
     """What this process was started with, as a shell takes it, without the folders that one machine has."""
     given = sys.orig_argv[1:]
-    kept = (word for before, word in zip(["", *given], given, strict=False) if not {before, word} & set(PLACES))
+    kept = (
+        word
+        for before, word in zip(["", *given], given, strict=False)
+        if before not in PLACES and word.partition("=")[0] not in PLACES
+    )
     return shlex.join(["python", *kept])
 
 

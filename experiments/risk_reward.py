@@ -22,6 +22,7 @@ from experiments.words import check_names, folder, positive, sizes, stem
 from marlx.host.cli import guarded, one_line_parser
 
 if TYPE_CHECKING:
+    import jax
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -73,18 +74,26 @@ def experiment_of(method: str, setting: str, *overrides: str) -> "marlx.Experime
     )  # fmt: skip
 
 
+def drawn(games: int, agents: int, actions: int) -> dict[str, "jax.Array"]:
+    """The first of the games that all methods play, with a leading axis [G]."""
+    import jax
+    from marlx_envs.risk_reward import draw_game
+
+    found: dict[str, jax.Array] = jax.vmap(draw_game, (0, None, None))(
+        jax.random.split(jax.random.key(0), games), agents, actions
+    )
+    return found
+
+
 def study(experiment: "marlx.Experiment", games: int, seeds: int) -> "pd.DataFrame":
     """Greedy evaluations of `seeds` seeds on each of `games` games, by game, seed and environment steps."""
-    import jax
     import numpy as np
     import pandas as pd
-    from marlx_envs.risk_reward import draw_game
 
     from experiments import side_by_side
 
     shape = (experiment.environment[name] for name in ("n_agents", "n_actions"))
-    drawn = jax.vmap(draw_game, (0, None, None))(jax.random.split(jax.random.key(0), games), *shape)
-    metrics = side_by_side.train(experiment, drawn, seeds)
+    metrics = side_by_side.train(experiment, drawn(games, *shape), seeds)
     game, seed, _ = np.indices(metrics["env_steps"].shape)
     columns = {"game": game.ravel(), "seed": seed.ravel(), "env_steps": metrics["env_steps"].ravel()}
     nothing = np.full(game.shape, np.nan)  # methods without rounds

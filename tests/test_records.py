@@ -20,8 +20,9 @@ def test_words_with_spaces_stay_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shlex.split(command()) == ["python", *words]
 
 
-def test_folders_of_one_machine_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["-m", "experiments.smax", "--runs", "/here", "--seeds", "2", "--out", "/there", "training.gamma=1"]
+@pytest.mark.parametrize("out", [("--out", "/there"), ("--out=/there",)])
+def test_folders_of_one_machine_are_left_out(out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["-m", "experiments.smax", "--runs", "/here", "--seeds", "2", *out, "training.gamma=1"]
     monkeypatch.setattr(sys, "orig_argv", ["python3", *words])
     assert command() == "python -m experiments.smax --seeds 2 training.gamma=1"
 
