@@ -152,19 +152,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = [options.updates * quarter // 4 for quarter in (1, 2, 3, 4)]
     table = Table("setting, batch", "joint value", *(f"error, {k:,}" for k in shown), "argmax agrees", "is best")
     path = options.out / f"{options.name}.json"
-    unfinished = path.with_suffix(".unfinished.json")  # a run that is stopped leaves what it has measured
     curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for (setting, (agents, actions)), batch in itertools.product(settings.items(), dict.fromkeys(options.batches)):
-        panel = curves.setdefault(f"{setting}, {batch} joint actions an update", {})
-        for critic in options.critics:
+    plan = itertools.product(settings.items(), dict.fromkeys(options.batches), options.critics)
+    with record.unfinished(path) as partial:
+        for (setting, (agents, actions)), batch, critic in plan:
+            panel = curves.setdefault(f"{setting}, {batch} joint actions an update", {})
             panel[critic] = fit(critic, agents, actions, options.games, batch, options.updates)
             errors = [f"{point[COLUMNS[0]]:.2f}" for point in panel[critic][POINTS // 4 - 1 :: POINTS // 4]]
             last = [f"{panel[critic][-1][name] * options.games:.0f} of {options.games}" for name in COLUMNS[2:]]
             table.add_row(f"{setting}, {batch}", critic, *errors, *last)
-            record.write(unfinished, games=options.games, found=curves)
+            record.write(partial, games=options.games, found=curves)
     Console().print(table)
     record.write_picture(path.with_suffix(".png"), drawing(curves))
-    unfinished.rename(path)
 
 
 def drawing(curves: dict[str, dict[str, list[dict[str, Any]]]]) -> "Figure":

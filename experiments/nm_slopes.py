@@ -49,14 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from marlx.host import backend
 
     backend.prepare(options.seeds)
-    unfinished = options.out / "nm_slopes.unfinished.json"
     table, rows = Table("way to train", "steps", "seed", *COLUMNS), []
-    for name, words in WAYS.items():
-        for found in looked_at(words, options.seeds, sorted(options.steps), *options.overrides):
-            rows.append({"way": name, **found})
-            table.add_row(*(f"{x:.2f}" if isinstance(x, float) else str(x) for x in rows[-1].values()))
-        record.write(unfinished, found=rows)  # a run that is stopped leaves what it has measured
-    unfinished.rename(options.out / "nm_slopes.json")
+    with record.unfinished(options.out / "nm_slopes.json") as partial:
+        for name, words in WAYS.items():
+            for found in looked_at(words, options.seeds, sorted(options.steps), *options.overrides):
+                rows.append({"way": name, **found})
+                table.add_row(*(f"{x:.2f}" if isinstance(x, float) else str(x) for x in rows[-1].values()))
+            record.write(partial, found=rows)
     Console().print(table)
     record.write_picture(options.out / "nm_slopes.png", picture(rows))
 

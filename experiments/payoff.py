@@ -174,15 +174,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     check_names("method", options.methods, [*VARIANTS, *marlx.ALGORITHMS])
     path = options.out / (options.name or f"payoff_{options.payoff}")
-    unfinished = path.with_suffix(".unfinished.json")  # a run that is stopped leaves what it has measured
     outcomes: dict[str, Outcome] = {}
-    for method in options.methods:
-        outcomes[method] = study(method, options.payoff, options.seeds, options.steps)
-        print(f"{method}: {outcomes[method].share:.0%} at the best, {outcomes[method].seconds:.0f} s", flush=True)
-        record.write(unfinished, methods={name: o.plain() for name, o in outcomes.items()})
+    with record.unfinished(path.with_suffix(".json")) as partial:
+        for method in options.methods:
+            outcomes[method] = study(method, options.payoff, options.seeds, options.steps)
+            print(f"{method}: {outcomes[method].share:.0%} at the best, {outcomes[method].seconds:.0f} s", flush=True)
+            record.write(partial, methods={name: o.plain() for name, o in outcomes.items()})
     words = f"uniform data, {options.seeds} seeds, {options.steps:,} steps each"
     report(options.payoff, outcomes, words, path.with_suffix(".png"))
-    unfinished.rename(path.with_suffix(".json"))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from marlx_envs.options import UsageError
 from rich.console import Console
 from rich.table import Table
 
@@ -53,6 +54,18 @@ def greedy_payoffs(
     return side_by_side.train(experiment, {"rewards": payoffs[:, None]}, options.seeds)["evaluation_return"][..., -1]
 
 
+def shares(
+    method: str, payoffs: dict[str, npt.NDArray[np.float32]], options: argparse.Namespace
+) -> Iterator[tuple[str, str, float, float]]:
+    """A method, a payoff, the share of seeds at its best joint action, and their mean from its worst (0) to it (1)."""
+    for shape in sorted({tensor.shape for tensor in payoffs.values()}):
+        mine = {name: tensor for name, tensor in payoffs.items() if tensor.shape == shape}
+        found = greedy_payoffs(method, np.stack([*mine.values()]), options)
+        for (name, tensor), reached in zip(mine.items(), found, strict=True):
+            best, worst = float(tensor.max()), float(tensor.min())
+            yield method, name, (reached >= best - 1e-4).mean(), (reached.mean() - worst) / (best - worst)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = one_line_parser("python -m experiments.payoff_suite", __doc__)
@@ -72,26 +85,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     check_names("method", options.methods, marlx.ALGORITHMS)
     payoffs = {**{name: named(name) for name in options.payoffs}, **dict(drawn(options.random))}
+    if not payoffs:
+        raise UsageError("no payoff is left: give --payoffs names, or --random a number above 0")
     backend.prepare(len(payoffs) * options.seeds)
     path = options.out / options.name
-    partial = path.with_suffix(".partial.parquet")
     rows: list[tuple[str, str, float, float]] = []
-    for method in options.methods:
-        started = time.perf_counter()
-        for shape in sorted({tensor.shape for tensor in payoffs.values()}):
-            mine = {name: tensor for name, tensor in payoffs.items() if tensor.shape == shape}
-            for name, reached in zip(mine, greedy_payoffs(method, np.stack([*mine.values()]), options), strict=True):
-                tensor = mine[name]
-                best, worst = float(tensor.max()), float(tensor.min())
-                share, normalised = (reached >= best - 1e-4).mean(), (reached.mean() - worst) / (best - worst)
-                rows.append((method, name, share, normalised))
-        share = np.mean([row[2] for row in rows if row[0] == method])
-        print(f"{method}: best in {share:.0%}, {time.perf_counter() - started:.0f} s", flush=True)
-        frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
-        record.write_table(partial, frame)  # all of them take hours
-    partial.replace(path.with_suffix(".parquet"))
-    shares = frame.pivot_table(index="method", columns="payoff", values="share", sort=False).to_dict("index")
-    record.write(path.with_suffix(".json"), shares=shares)
+    with record.unfinished(path.with_suffix(".parquet")) as partial:  # all of them take hours
+        for method in options.methods:
+            started = time.perf_counter()
+            rows += shares(method, payoffs, options)
+            share = np.mean([row[2] for row in rows if row[0] == method])
+            print(f"{method}: best in {share:.0%}, {time.perf_counter() - started:.0f} s", flush=True)
+            frame = pd.DataFrame(rows, columns=["method", "payoff", "share", "normalised_value"])
+            record.write_table(partial, frame)
+    table = frame.pivot_table(index="method", columns="payoff", values="share", sort=False)
+    record.write(path.with_suffix(".json"), shares=table.to_dict("index"))
     show(frame, path.with_suffix(".png"), options.seeds)
 
 

@@ -4,6 +4,8 @@ import datetime
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,18 @@ def write(path: Path, **found: Any) -> None:
     }
     text = json.dumps(record, indent=1) + "\n"
     files.write_whole(path, lambda file: file.write(text.encode()))
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """The file to write to while it is measured, which then becomes `path`; whoever is stopped before has kept it.
+
+    Raises `DiskError`.
+    """
+    partial = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+    yield partial
+    with files.disk("write", path):
+        partial.replace(path)
 
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:

@@ -47,8 +47,8 @@ def folder(word: str) -> Path:
 
 def stem(word: str) -> str:
     """The name of files, without what follows its dot."""
-    if not re.fullmatch(r"[\w ,=-][\w .,=-]{0,99}", word):
-        raise ArgumentTypeError(f"must be the name of a file, without a folder, not {shown(word)}")
+    if not re.fullmatch(r"[\w ,=-]{1,100}", word):
+        raise ArgumentTypeError(f"must be the name of a file without its ending, not {shown(word)}")
     return word
 
 

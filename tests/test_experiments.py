@@ -13,7 +13,7 @@ from marlx_envs.options import UsageError
 from marlx_envs.risk_reward import draw_game
 
 import marlx
-from experiments import critic_fit, side_by_side, words
+from experiments import critic_fit, record, side_by_side, words
 from experiments.record import RESULTS
 
 NAMES = (
@@ -75,7 +75,9 @@ def test_the_last_of_several_methods_is_checked_too(name: str, tmp_path: Path) -
         ("critic_fit", ("--critics", "encodr"), "unknown joint value 'encodr'; did you mean 'encoder'"),
         ("critic_fit", ("--updates", "8"), "--updates must be a multiple of 16, not 8"),
         ("critic_fit", ("--settings", "9x99"), "9x99 has 913,517,247,483,640,899 joint actions; at most 1,000,000"),
-        ("risk_reward", ("--name", "a/b"), "--name: must be the name of a file, without a folder, not 'a/b'"),
+        ("risk_reward", ("--name", "a/b"), "--name: must be the name of a file without its ending, not 'a/b'"),
+        ("payoff", ("--name", "a.b"), "--name: must be the name of a file without its ending, not 'a.b'"),
+        ("payoff_suite", ("--random", "0", "--payoffs"), "no payoff is left: give --payoffs names, or --random"),
         ("predator_prey", ("--penalties", "0", "nan"), "environment.miss_penalty must be"),
         ("smax", ("--scenarios", "3m", "2s3x"), "environment.scenario '2s3x'; did you mean '2s3z'"),
         ("smax", ("--methods", "vdn", "training.gamma=1"), "'training.gamma=1' is no method; give section.name=value"),
@@ -115,11 +117,11 @@ def test_a_table_that_has_all_that_is_asked_stays_as_it_is(copied: tuple[str, ..
 
 @pytest.mark.usefixtures("untrained")
 def test_a_record_that_a_stop_left_behind_its_table_is_made(copied: tuple[str, ...], tmp_path: Path) -> None:
-    record = tmp_path / "risk_reward.json"
-    found = json.loads(record.read_text())["means"]
-    record.write_text(json.dumps({"means": {"3x5, mrvf": found["3x5, mrvf"]}}))
+    written = tmp_path / "risk_reward.json"
+    found = json.loads(written.read_text())["means"]
+    written.write_text(json.dumps({"means": {"3x5, mrvf": found["3x5, mrvf"]}}))
     run("risk_reward", *copied, "--methods", "mrvf")
-    assert json.loads(record.read_text())["means"] == found
+    assert json.loads(written.read_text())["means"] == found
     assert (tmp_path / "risk_reward_rounds.png").stat().st_size > 10_000
 
 
@@ -133,6 +135,17 @@ def test_a_table_that_cannot_be_gone_on_with(content: bytes | None, said: str, c
         path.write_bytes(content)
     with pytest.raises(UsageError, match=f"risk_reward.parquet {said}.*give another --name"):
         run("risk_reward", *copied)
+
+
+def test_who_is_stopped_keeps_what_was_measured(tmp_path: Path) -> None:
+    path, kept = tmp_path / "found.json", tmp_path / "found.unfinished.json"
+    with pytest.raises(KeyboardInterrupt), record.unfinished(path) as partial:
+        partial.write_text("half")
+        raise KeyboardInterrupt
+    assert (kept.read_text(), path.exists()) == ("half", False)
+    with record.unfinished(path) as partial:
+        partial.write_text("whole")
+    assert (path.read_text(), kept.exists()) == ("whole", False)
 
 
 def test_words_that_are_right(tmp_path: Path) -> None:

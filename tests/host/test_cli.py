@@ -258,10 +258,8 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
 heavy = ("jax", "jaxlib", "numpy", "pandas", "pyarrow", "matplotlib", "wandb", "flax", "rich")
 print(json.dumps([codes, [name for name in heavy if name in sys.modules]]))
 """
-    started = time.perf_counter()
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
     assert json.loads(found.stdout) == [[0, 0, 0, 2, 2], []]
-    assert time.perf_counter() - started < 2  # of a loaded machine; alone it is a tenth
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
