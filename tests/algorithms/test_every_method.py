@@ -52,7 +52,11 @@ def test_an_update_trains_it_padding_has_no_influence_and_numbers_are_the_golden
 
     ended = steps._replace(terminated=steps.terminated.at[PADDED - 1, 0].set(True))  # nothing bootstraps from padding
     unseen = changed_in(ended, PADDED, 0, "rewards actions view")
-    jax.tree.map(np.testing.assert_array_equal, update(state, ended), update(state, unseen))
+    available = ended.view.available.at[PADDED, 0].set(False)  # an end where nobody can do anything
+    nothing = ended._replace(view=ended.view._replace(available=available))
+    expected = update(state, ended)
+    for other_end in (unseen, nothing):
+        jax.tree.map(np.testing.assert_array_equal, expected, update(state, other_end))
 
     golden: dict[str, Any] = json.loads(FILE.read_text())[method]
     found = summary(*update(after, steps))

@@ -60,7 +60,8 @@ def test_base_numbers() -> None:
         jnp.float32(0.1),
     )  # fmt: skip
     np.testing.assert_allclose(np.concatenate(errors), [-0.3, -0.1, -0.4], rtol=1e-5)
-    loss = errors.td**2 + 1 * errors.opt**2 + 0.1 * errors.nopt**2
+    scales = marlx.configure("qtran", "matrix_game").algorithm
+    loss = errors.td**2 + scales["lambda_opt"] * errors.opt**2 + scales["lambda_nopt"] * errors.nopt**2
     np.testing.assert_allclose(loss, [0.116], rtol=1e-5)
 
 

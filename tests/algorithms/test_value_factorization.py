@@ -1,5 +1,6 @@
 """The learner: a loss computed by hand, double-Q with masks, whom gradients reach, and the target's sync."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,9 +14,10 @@ from tests.algorithms.learning import A, B, N, T, batch, learner, loss
 
 @pytest.mark.parametrize("mixer", ["independent", "vdn", "qmix"])
 @pytest.mark.parametrize("target", ["td_lambda", "sarsa_lambda", "q_lambda"])
-def test_loss_equals_loops(mixer: str, target: str) -> None:
+def test_loss_and_gradient_equal_loops(mixer: str, target: str) -> None:
     """Every index written out: chosen utilities, double-Q over available actions, the target, the mean of squares."""
-    method, steps = learner(training={"gamma": 0.9, "td_lambda": 0.7}, mixer=mixer, target=target), batch()
+    training = {"gamma": 0.9, "td_lambda": 0.7}
+    method, steps = learner({"network": "mlp"}, training, mixer=mixer, target=target), batch()
     live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
     found, _ = loss(method, live, other, steps)
     q, old = (np.asarray(method.play(params, steps.view).utilities) for params in (live, other))
@@ -26,7 +28,7 @@ def test_loss_equals_loops(mixer: str, target: str) -> None:
         value = method.mixer.apply(params["mixer"], jnp.asarray(utilities), steps.view.state[t, b])
         return np.asarray(value).reshape(groups)
 
-    total, count = 0.0, 0
+    expected = np.zeros((T, B, groups))
     for b in range(B):
         values = []
         for t in range(T + 1):
@@ -44,11 +46,21 @@ def test_loss_equals_loops(mixer: str, target: str) -> None:
             if target == "q_lambda":  # off-policy correction V_t - Q(s_t, u_t), both of the target network
                 replayed = mixed(other, np.array([old[t, b, i, actions[t, b, i]] for i in range(N)]), t, b)
                 reward = reward + values[t] - replayed
-            future = reward + discount * (0.3 * values[t + 1] + 0.7 * future)
-            taken = mixed(live, np.array([q[t, b, i, actions[t, b, i]] for i in range(N)]), t, b)
-            total += float(((taken - future) ** 2).sum())
-            count += groups
-    np.testing.assert_allclose(found, total / count, rtol=1e-5)
+            expected[t, b] = future = reward + discount * (0.3 * values[t + 1] + 0.7 * future)
+
+    def mean(params: Any) -> jax.Array:
+        """Of the squared errors, the targets being constants."""
+        played, total = method.play(params, steps.view).utilities, jnp.float32(0)
+        for t, b in np.ndindex(T, B):
+            taken = jnp.stack([played[t, b, i, actions[t, b, i]] for i in range(N)])
+            value = method.mixer.apply(params["mixer"], taken, steps.view.state[t, b])
+            total += ((value.reshape(groups) - expected[t, b]) ** 2).sum()
+        return total / expected.size
+
+    np.testing.assert_allclose(found, mean(live), rtol=1e-5)
+    if target == "td_lambda":
+        gradients = (jax.jit(jax.grad(f))(live) for f in (lambda params: loss(method, params, other, steps)[0], mean))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *gradients)
 
 
 @pytest.mark.parametrize("target", ["td_lambda", "q_lambda"])
@@ -116,3 +128,29 @@ def test_loss_scale_matters_through_clipping_only() -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one, two)
     live, other = (whole.init(jax.random.key(seed)).params for seed in (1, 2))
     np.testing.assert_allclose(loss(half, live, other, steps)[0], 0.5 * loss(whole, live, other, steps)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "mixer, agent, scales",
+    [
+        ("gomarl", {"head": "group_state", "group_width": 4}, {"lasso_scale": None, "similarity_scale": 0.5}),
+        ("na2q", {"head": "individual"}, {"vae_loss_scale": 0.5}),
+    ],
+)
+def test_a_mixers_own_losses_are_part_of_the_loss(mixer: str, agent: dict[str, Any], scales: dict[str, Any]) -> None:
+    """Over the valid steps, beside the error: the difference to a learner that scales them to 0."""
+    own = {name: scale for name, scale in scales.items() if scale is not None}
+    method, none = (
+        learner({**agent, "network": "mlp"}, mixer=mixer, **section) for section in (own, dict.fromkeys(scales, 0.0))
+    )
+    steps = batch()
+    steps = steps._replace(valid=steps.valid.at[0, 0].set(False))
+    live, other = (method.init(jax.random.key(seed)).params for seed in (1, 2))
+    (whole, metrics), (bare, _) = (jax.jit(partial(loss, m))(live, other, steps) for m in (method, none))
+    if mixer == "gomarl":  # the lasso's part is scaled already
+        expected = metrics["lasso_loss"] + 0.5 * metrics["similarity_loss"]
+    else:
+        names = ("reconstruction_loss", "divergence_loss", "sparsity_loss")
+        expected = 0.5 * sum(metrics[name] for name in names)
+    assert abs(expected) > 1e-3
+    np.testing.assert_allclose(whole - bare, expected, rtol=1e-4)

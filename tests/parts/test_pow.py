@@ -75,6 +75,20 @@ def test_value_alone_decides_at_the_greedy_action_and_nothing_lies_above_it() ->
     assert (gap == 0).all() and (elsewhere <= at_greedy).all()
 
 
+def test_no_advantage_counts_negatively() -> None:
+    """lambda_i >= 0 at 1,000 draws of parameters, states and joint actions."""
+    network = Recognition(N, A, D, width=16)
+
+    def slopes(seed: jax.Array) -> jax.Array:
+        keys = jax.random.split(jax.random.key(seed), 4)
+        params = jax.tree.map(lambda x: 3 * x, network.init(keys[0]))
+        s, u = jax.random.normal(keys[1], (D,)), jax.random.randint(keys[2], (N,), 0, A)
+        return jax.grad(lambda a: network.apply(params, s, u, a)[0])(-jax.random.exponential(keys[3], (N,)))
+
+    found = jax.jit(jax.vmap(slopes))(jnp.arange(1000))
+    assert found.shape == (1000, N) and (found >= 0).all() and (found > 0).any()
+
+
 def _game(utilities: list[list[float]], valid: int = 9) -> Evidence:
     """Every cell of the payoff once [1 row of 9 slots], the targets being the payoffs."""
     actions = jnp.array([(i, j) for i in range(A) for j in range(A)])[:, None]
@@ -119,6 +133,28 @@ def test_steps_of_a_fit() -> None:
         counts = [int(x) for x in jax.tree.leaves(state.optimiser.inner) if x.dtype == jnp.int32]
         assert counts == [3 * (number + 1)] * len(counts) and counts
     assert losses[2] < losses[0]
+
+
+def test_a_step_of_a_fit_equals_that_of_loops() -> None:
+    """L_r = 1/2 mean (Q_r - y)^2 over valid steps, and Adam's memory of its gradient, a tenth of it."""
+    evidence = _game([[0.0, 1.0, 2.0], [0.5, 0.0, -1.0]], valid=5)
+    weighting = POW(N, A, D, recognition_steps=1, recognition_width=6)
+    state = weighting.init(jax.random.key(0))
+    y, actions, q = (np.asarray(x[:5, 0], np.float64) for x in (evidence.target, evidence.actions, evidence.utilities))
+    rows = [(u := actions[t].astype(int), [q[t, i, u[i]] - q[t, i].max() for i in range(N)]) for t in range(5)]
+
+    def reference(params: Any) -> float:
+        errors = [_plain(params, np.ones(D), u, np.array(a)) - y[t] for t, (u, a) in enumerate(rows)]
+        return 0.5 * float(np.mean(np.square(errors)))
+
+    after, metrics = weighting.fit(state, evidence)
+    np.testing.assert_allclose(metrics["recognition_loss"], reference(as_float64(after.params)), rtol=1e-5)
+    slopes = finite_differences(reference, as_float64(state.params))
+    norm = np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(slopes)))
+    clipped = jax.tree.map(lambda x: x * min(1, 10 / norm), slopes)
+    moments = next(x for x in jax.tree.leaves(after.optimiser.inner) if x.ndim == 1)
+    expected = 0.1 * np.concatenate([np.ravel(x) for x in jax.tree.leaves(clipped)])
+    np.testing.assert_allclose(moments, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 def test_parts_of_a_batch_are_taken_in_turn() -> None:

@@ -51,6 +51,16 @@ def test_shared_rounds_depend_on_the_preceding_action_alone() -> None:
     assert (utilities[1] != utilities[2]).any((1, 2))[~alike].all()
 
 
+def test_agents_may_be_permuted() -> None:
+    """With features for actions: what an agent thinks moves with it. (Indices name the agents.)"""
+    rounds, params, memory, observation, available = _case()
+    order = jnp.array([2, 0, 1])
+    moved = rounds.apply(params, *(x[..., order, :] for x in (memory, observation, available)))
+    utilities, greedy = rounds.apply(params, memory, observation, available)
+    np.testing.assert_allclose(moved[0], utilities[..., order, :], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(moved[1], greedy[..., order])
+
+
 def test_a_later_round_sees_what_others_did() -> None:
     """Only agent 1's first choice changes; what the others think in the next round changes too."""
     for embedding in ("features", "index"):
