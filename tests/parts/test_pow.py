@@ -113,7 +113,7 @@ def test_fixed_points_of_the_recognition(greedy: tuple[int, int], value: float, 
     for _ in range(12):
         state = fit(state)
     table = weighting.joint_values(state, evidence)["recognition"][:, 0]
-    np.testing.assert_allclose(table[greedy[0] * 3 + greedy[1]], value, atol=0.06)
+    np.testing.assert_allclose(table[greedy[0] * 3 + greedy[1]], value, atol=0.02)
     assert {int(u) for u in np.flatnonzero(weighting.weights(state, evidence)[:, 0])} == members
 
 
