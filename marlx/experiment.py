@@ -129,11 +129,18 @@ def parse(overrides: tuple[str | Mapping[str, Any], ...]) -> dict[str, Any]:
         for name in items:
             section, dot, field = str(name).partition(".")
             if not dot or not field:
-                raise UsageError(f"expected section.name=value, not {shown(name)}; sections: {', '.join(SECTIONS)}")
+                given = override if isinstance(override, str) else name
+                raise UsageError(f"expected section.name=value, not {shown(given)}{_full_name(section)}")
             if section not in SECTIONS:
                 raise unknown("section", section, SECTIONS)
         found.update(items)
     return found
+
+
+def _full_name(field: str) -> str:
+    """What a field without its section may be, as the end of a message."""
+    full = [f"{section}.{field}" for section, part in _CLASSES.items() if field in options_of(part)]
+    return f"; did you mean '{full[0]}'?" if full else f"; sections: {', '.join(SECTIONS)}"
 
 
 def _value(text: str) -> Any:
@@ -185,7 +192,7 @@ def _resolve(
         options = _options(section, algorithm, environment, given)
         for name in given:
             if name not in options:
-                raise unknown(f"field of [{section}]", name, options)
+                raise _unknown_field(section, name, options, algorithm, environment)
         offered = {name: value for name, value in _share(section, defaults).items() if name in options}
         every = {**_defaults(section, algorithm, environment, given), **offered, **given}
         resolved[section] = {name: check(options[name], value, f"{section}.{name}") for name, value in every.items()}
@@ -198,6 +205,28 @@ def _resolve(
     return experiment
 
 
+def _unknown_field(
+    section: str, name: str, options: Mapping[str, Option], algorithm: str, environment: str
+) -> UsageError:
+    """The error for a field that a section does not have here; others may have it."""
+    if section == "environment":
+        mine, owners = environment, [key for key, x in marlx_envs.ENVIRONMENTS.items() if name in options_of(x.load())]
+    elif section == "algorithm":
+        methods = ALGORITHMS.items()
+        mine, owners = algorithm, [key for key, x in methods if name in x.section_options(x.composition)]
+    else:
+        mine, owners = "", []
+    if mine in owners:
+        return UsageError(f"{section}.{name} is no option of {mine} with the parts that are asked for")
+    if owners:
+        more = f" and {len(owners) - 4} more" if len(owners) > 5 else ""
+        names = ", ".join(owners[: 4 if more else 5])
+        return UsageError(
+            f"{section}.{name} is no option of {mine}; {names}{more} {'has' if len(owners) == 1 else 'have'} it"
+        )
+    return unknown(f"field of [{section}]", name, options)
+
+
 def _check_together(experiment: Experiment) -> None:
     training, evaluation = Training(**experiment.training), Evaluation(**experiment.evaluation)
     spec = experiment.make_environment().spec
@@ -208,8 +237,9 @@ def _check_together(experiment: Experiment) -> None:
         raise UsageError(f"training.record_weights needs a method with weights; {experiment.algorithm_name} has none")
     if evaluation.record_tables and not joint_actions.few(spec.n_agents, spec.n_actions):
         raise UsageError(
-            f"evaluation.record_tables needs at most {joint_actions.MOST} joint actions of 26 actions each; "
-            f"{experiment.environment_name} has {spec.n_actions} to the power of {spec.n_agents}"
+            f"evaluation.record_tables needs at most {joint_actions.MOST} joint actions, and 26 actions of an agent; "
+            f"{experiment.environment_name} has {spec.n_agents} agents with {spec.n_actions} actions, "
+            f"{spec.n_actions**spec.n_agents:,} joint actions"
         )
     if training.batch_size > lengths.capacity:
         raise UsageError(

@@ -101,10 +101,12 @@ def shown(value: Any, limit: int = 80) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean X?` for the closest valid name, else the list of all of them."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(name[:80], names, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; valid: {', '.join(names)}"
+    """`; did you mean X?` for the closest valid name, whatever its case, else the list of all of them."""
+    names = {name.casefold(): name for name in sorted(valid)}
+    close = difflib.get_close_matches(name[:80].casefold(), names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{names[close[0]]}'?"
+    return f"; valid: {', '.join(names.values())}" if names else "; there is none"
 
 
 def unknown(what: str, name: Any, valid: Iterable[str]) -> UsageError:
@@ -138,8 +140,9 @@ def check(option: Option, value: Any, name: str) -> Any:
         raise unknown(f"value of {name}", value, option.choices)
     if option.low is not None and value < option.low:
         raise UsageError(f"{name} must be at least {option.low:.10g}, not {shown(value)}")
-    if option.high is not None and value > option.high:
-        raise UsageError(f"{name} must be at most {option.high:.10g}, not {shown(value)}")
+    high = LARGEST_SIZE if option.kind == "size" and option.high is None else option.high
+    if high is not None and value > high:
+        raise UsageError(f"{name} must be at most {high:.10g}, not {shown(value)}")
     return value
 
 
@@ -162,6 +165,4 @@ def _whole(value: Any, name: str) -> int:
         value = int(value)  # 1e6 on a command line
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"{name} must be a whole number, not {shown(value)}")
-    if value > LARGEST_SIZE:
-        raise UsageError(f"{name} must be at most {LARGEST_SIZE}, not {shown(value)}")
     return value

@@ -12,6 +12,7 @@ from typing import NoReturn
 from marlx_envs.options import UsageError, nearest, shown, unknown
 
 import marlx
+from marlx.host.signals import interrupts
 
 COMMANDS = ("train", "repeat", "evaluate", "sweep", "plot", "report", "render", "compare", "export", "theory", "list")
 
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(work: Callable[[], int | None]) -> int:
     """Runs a program; returns its exit code (None: 0). A mistake of its user is one line and code 2."""
     try:
-        return work() or 0
+        with interrupts():
+            return work() or 0
     except UsageError as error:
         _complain(str(error))
         return 2

@@ -1,12 +1,14 @@
 """`marlx compare`: runs side by side with intervals, which differences are clear, and marl-eval's JSON."""
 
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from marlx_envs.options import UsageError, unknown
+from marlx_envs.options import UsageError, shown, unknown
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -67,13 +69,14 @@ def compare(
         UsageError: no run, no such metric, runs that cannot be put side by side, or a disk that refuses.
     """
     picture = None if profile is None else picture_path(profile)
+    table = None if out is None else _json_path(out)
     sides = _sides([load_run(path) for path in paths], metric, absolute)
     scores: dict[str, dict[str, Any]] = {}
     for side in sides:
         scores.setdefault(side.method, {})[side.task] = side.scores
     tasks = sorted({side.task for side in sides})
-    if out is not None:
-        _export(out, sides, metric)
+    if table is not None:
+        _export(table, sides, metric)
     console = Console(highlight=False)
     which = "best parameters of each seed in fresh episodes" if absolute else "last evaluation"
     heading = f"{metric.replace('_', ' ')}, {which}; interquartile mean over seeds [95% bootstrap interval]"
@@ -239,7 +242,17 @@ def _task(run: Run, runs: Sequence[Run]) -> str:
     return " ".join([place, *(f"{name}={own[name]}" for name in differing)])
 
 
-def _export(out: str, sides: Sequence[_Side], metric: str) -> None:
+def _json_path(out: str) -> Path:
+    """Where the table may go. Raises `UsageError` on another ending, as a run's own files have, or a directory."""
+    path = directory.locate(out, "a file")
+    if path.suffix.lower() != ".json":
+        raise UsageError(f"--json must end in .json, not {shown(path.name)}")
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a directory; name a file in it")
+    return path
+
+
+def _export(path: Path, sides: Sequence[_Side], metric: str) -> None:
     """Writes environment -> task -> algorithm -> run -> step -> metric -> values, as marl-eval reads it.
 
     A run stores means over the episodes of an evaluation, so each list holds one number. Where the absolute metric was
@@ -261,4 +274,4 @@ def _export(out: str, sides: Sequence[_Side], metric: str) -> None:
                     "absolute_metrics": {metric: [float(absolute)]},
                 }
     text = json.dumps(found, indent=1)
-    write_whole(directory.locate(out), lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -38,10 +38,10 @@ TRACKED = ("wandb", "tensorboard")
 _WRITTEN = (EXPERIMENT, RECORD, METRICS, PARTS, PARAMETERS, PARAMETER_PARTS, CHECKPOINTS, EVENTS, *TRACKED)
 
 
-def locate(out: str | Path) -> Path:
-    """A path from what the user gave. Raises `UsageError` if it cannot be one, or if the system keeps us out."""
+def locate(out: str | Path, what: str = "a directory") -> Path:
+    """A path from what the user gave; `what` it will be. Raises `UsageError` if it cannot be one, or is closed."""
     if not str(out).strip() or "\0" in str(out):
-        raise UsageError(f"a run directory needs a name, not {shown(str(out))}")
+        raise UsageError(f"{what} needs a name, not {shown(str(out))}")
     path = Path(out)
     with suppress(RuntimeError):  # no home directory
         path = path.expanduser()
@@ -78,7 +78,7 @@ def claim(out: str | Path | None, name: str, resume: bool = False) -> Path:
     with disk("read", path):
         found = next((entry for entry in path.iterdir() if not (resume and _is_leftover(entry.name))), None)
     if holds_run(path):
-        raise UsageError(f"{path} holds another run; choose another --out, or go on with it by --resume")
+        raise UsageError(f"{path} holds a run; choose another --out")
     if found is not None:
         raise UsageError(f"{path} is not empty (it has {shown(found.name)}); choose another --out")
     return path

@@ -85,7 +85,7 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
 
 def picture_path(out: str | Path) -> Path:
     """Where a picture may go. Raises `UsageError` on another kind of picture, or a directory."""
-    path = directory.locate(out)
+    path = directory.locate(out, "a picture")
     if path.suffix.lower().removeprefix(".") not in FORMATS:
         raise UsageError(f"a picture must end in .png, .pdf or .svg, not {path.name}")
     if os.path.isdir(path):

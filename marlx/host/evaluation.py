@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from marlx_envs.options import UsageError
 
+from marlx.engine.memory import is_exhaustion
 from marlx.engine.seeds import Fleet
 from marlx.host import parameters
 from marlx.host.results import Run
@@ -51,15 +53,23 @@ def evaluate(run: Run, episodes: int, best: bool = False) -> dict[str, Any]:
     """Metrics [S] of so many episodes of each seed; those of the best parameters are none that they were chosen by.
 
     A seed whose parameters are not finite, because it never had a finite evaluation to choose them by, has NaN.
+
+    Raises:
+        UsageError: so many episodes do not fit memory.
     """
     lanes = run.lanes
     lanes = replace(lanes, experiment=lanes.experiment.replace({"evaluation.episodes": episodes}))
     program = Program(lanes.experiment)
     numbers, base_seed = lanes.numbers(), run.record["base_seed"]
-    fleet = Fleet(_Greedy(program), numbers, lanes.ids(), base_seed, _width(run), varied=lanes.varied)
     index = program.plan.iterations + best  # of the stream of random numbers; no training has come so far
     params = run.best_params if best else run.params
-    metrics = fleet.record(index, (fleet.keys, fleet.pad(params)))[1]
+    try:
+        fleet = Fleet(_Greedy(program), numbers, lanes.ids(), base_seed, _width(run), varied=lanes.varied)
+        metrics = fleet.record(index, (fleet.keys, fleet.pad(params)))[1]
+    except Exception as error:
+        if is_exhaustion(error):
+            raise UsageError(f"{episodes:,} episodes side by side do not fit memory; give fewer --episodes") from error
+        raise
     finite = [np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(params)]
     sound = np.all(finite, axis=0) if finite else True
     return {name: np.where(sound, values, np.nan) for name, values in metrics.items()}

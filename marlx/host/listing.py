@@ -40,13 +40,14 @@ def _names(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _algorithm(name: str) -> str:
     method = ALGORITHMS[name]
-    values = {**method.section_defaults(method.composition), **method.composition}
+    own = {name.removeprefix("algorithm."): x for name, x in method.defaults.items() if name.startswith("algorithm.")}
+    values = {**method.section_defaults(method.composition), **own, **method.composition}
     lines = [f"{name}: {method.summary}", f"source: {method.source}", "", "[algorithm]"]
     lines += _fields(method.section_options(method.composition), values)
-    if method.defaults:
-        lines += ["", "defaults of its own", *(f"  {key} = {shown(value)}" for key, value in method.defaults.items())]
-    for environment, own in method.environments.items():
-        lines += ["", f"in {environment}", *(f"  {key} = {shown(value)}" for key, value in own.items())]
+    others = {name: value for name, value in method.defaults.items() if not name.startswith("algorithm.")}
+    places = {"other defaults of its own": others, **{f"in {x}": fields for x, fields in method.environments.items()}}
+    for title, fields in places.items():
+        lines += ["", title, *(f"  {name} = {value_words(value)}" for name, value in fields.items())] if fields else []
     return "\n".join([*lines, "", f"other sections: `marlx list {'`, `marlx list '.join(_SECTIONS)}`"])
 
 
@@ -58,7 +59,7 @@ def _environment(name: str) -> str:
     named = factory.named_values()
     lines += [line for field, names in named.items() for line in ("", f"names for {field}", *_wrapped(names))]
     if name in HOUSE:
-        lines += ["", "training here starts from", *(f"  {key} = {shown(value)}" for key, value in HOUSE[name].items())]
+        lines += ["", "training here starts from", *(f"  {key} = {value_words(x)}" for key, x in HOUSE[name].items())]
     return "\n".join(lines)
 
 

@@ -137,7 +137,7 @@ def load_run(path: str | Path) -> Run:
     if not os.path.isdir(path):
         raise UsageError(f"{path} is {'no directory' if os.path.exists(path) else 'not there'}{_nearest_run(path)}")
     if not directory.holds_run(path):
-        raise UsageError(f"{path} holds no run{_run_within(path)}")
+        raise UsageError(f"{path} {_what_else(path)}")
     record = read_toml(path / directory.RECORD)
     if record.get("format") != FORMAT:
         raise UsageError(
@@ -196,9 +196,13 @@ def difference(run: Run, lanes: Lanes, base_seed: int) -> str | None:
     asked, found = _identity(lanes, base_seed), _identity(run.lanes, run.record["base_seed"])
     names = [name for name in (*asked, *found) if asked.get(name) != found.get(name)]
     names = list(dict.fromkeys(names))
-    lines = [f"{name} is {shown(found.get(name))} there, not {shown(asked.get(name))}" for name in names[:MOST_SHOWN]]
+    lines = [f"{name} is {_set(found, name)} there, not {_set(asked, name)}" for name in names[:MOST_SHOWN]]
     more = f"; and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
     return "; ".join(lines) + more or None
+
+
+def _set(values: Mapping[str, Any], name: str) -> str:
+    return shown(values[name]) if name in values else "unset"
 
 
 def _identity(lanes: Lanes, base_seed: int) -> dict[str, Any]:
@@ -241,10 +245,12 @@ def _nearest_run(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-def _run_within(folder: Path) -> str:
-    """`; did you mean X?` for a run in a directory that is none, else beside it."""
+def _what_else(folder: Path) -> str:
+    """What a directory without a run is, and the run that may have been meant: one in it, else one beside it."""
     within = _runs_in(folder)
-    return f"; did you mean {folder / within[0]}?" if within else _nearest_run(folder)
+    if within:
+        return f"is no run, but holds some; did you mean {folder / within[0]}?"
+    return f"holds no run{_nearest_run(folder)}"
 
 
 def _runs_in(folder: Path) -> list[str]:

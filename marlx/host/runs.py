@@ -54,11 +54,17 @@ def train(
     seed_ids.check_base_seed(base_seed)
     how = _checked(settings)
     lanes = Lanes(experiment, ids, dict(grid or {}))
-    existing = load_run(out) if resume and out is not None and directory.holds_run(directory.locate(out)) else None
+    existing = load_run(out) if out is not None and directory.holds_run(directory.locate(out)) else None
     if existing:
         other = difference(existing, lanes, base_seed)
-        if other:
+        if other and resume:
             raise UsageError(f"{existing.path} holds another run: {other}")
+        if other:
+            raise UsageError(f"{existing.path} holds another run; choose another --out")
+        if not resume:
+            raise UsageError(
+                f"{existing.path} holds this run already; go on with it by --resume, or choose another --out"
+            )
         if existing.finished:
             existing.need(directory.METRICS, directory.PARAMETERS)
             return existing

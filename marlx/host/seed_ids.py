@@ -1,6 +1,7 @@
 """Seed ids as shell and files write them: "64" is 0 .. 63, "64:128" is 64 .. 127, and "3,7,64:128" is a list."""
 
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from marlx_envs.options import UsageError, shown
@@ -18,16 +19,16 @@ def seed_ids(seeds: "int | str | Iterable[int]") -> list[int]:
     ranges = _ranges(seeds)
     count = sum(max(0, part.stop - part.start) for part in ranges)  # a range too long has no len
     if count == 0:
-        raise UsageError(
-            "seeds must be at least 1, not 0" if seeds in (0, "0") else "seeds must name at least one seed"
-        )
+        none = "be at least 1, not 0" if seeds in (0, "0") else f"name at least one, not {shown(seeds)}"
+        raise UsageError(f"seeds must {none}")
     if count > MOST:
         raise UsageError(f"a run has at most {MOST} seeds, not {count}; spread them over runs as in --seeds 0:1000000")
     ids = [seed for part in ranges for seed in part]
     if min(ids) < 0 or max(ids) > LARGEST:
         raise UsageError(f"a seed id must be from 0 to {LARGEST}, not {min(ids) if min(ids) < 0 else max(ids)}")
     if len(set(ids)) < count:
-        raise UsageError("a seed id is named twice")
+        twice = next(seed for seed, times in Counter(ids).items() if times > 1)
+        raise UsageError(f"seed id {twice} is named twice")
     return ids
 
 

@@ -1,13 +1,17 @@
 """Ctrl-C, SIGTERM, and SIGUSR1 or SIGUSR2 of clusters: the first asks to stop soon, a second one stops at once."""
 
+import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-SAME = 1.0  # second within which SIGTERM is one request: a queue may send it to all processes, which pass it on
+SAME = 1.0  # second within which a queue's signal is one request: it goes to all processes, which may pass it on
 REQUEUE = 75  # "try again later" (EX_TEMPFAIL of sysexits.h)
 
 
@@ -27,6 +31,27 @@ class Interrupted(KeyboardInterrupt):
     def exit_code(self) -> int:
         """That of its signal."""
         return exit_code(self.number)
+
+
+@contextmanager
+def interrupts() -> Iterator[None]:
+    """While entered, no Ctrl-C is lost: where Python would print its exception and go on, it is sent again.
+
+    That is in callbacks of the garbage collector, of which JAX has one, and wherever an object goes.
+    """
+    usual = sys.unraisablehook
+
+    def passed_over(lost: "sys.UnraisableHookArgs") -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            usual(lost)
+
+    sys.unraisablehook = passed_over
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
 
 
 class StopRequest:
@@ -59,7 +84,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        again = number == self.number == signal.SIGTERM and now - self._asked < SAME
+        again = number == self.number != signal.SIGINT and now - self._asked < SAME
         if self.number is not None and number != signal.SIGUSR2 and not again:  # a queue sends it right after SIGTERM
             raise KeyboardInterrupt
         self._asked = now

@@ -6,6 +6,7 @@ size) makes a further run. Going on with a sweep does only what is missing.
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -103,15 +104,21 @@ def prepare(sweep: Sweep, out: Path) -> None:
         UsageError: it holds another sweep, or anything else, or a link where a run or a file of the sweep belongs.
     """
     directory.refuse_links(out, [PLAN, RESULTS, JOBS, *(cell.name for cell in sweep.cells)])
+    check_place(sweep, out)
     if not (out / PLAN).exists():
         check_toml(PLAN, sweep.plan)
         directory.claim(out, "sweep")
         write_toml(out / PLAN, sweep.plan)
-    check_place(sweep, out)
 
 
 def check_place(sweep: Sweep, out: Path) -> None:
-    """Raises `UsageError` if a directory holds another sweep."""
+    """Raises `UsageError` if a directory holds another sweep or something else, or is none."""
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise UsageError(f"{out} is a file; a sweep needs a directory")
+    if directory.holds_run(out):
+        raise UsageError(f"{out} holds a run, not a sweep; choose another --out")
+    if os.path.isdir(out) and not (out / PLAN).exists() and (found := next(out.iterdir(), None)) is not None:
+        raise UsageError(f"{out} holds no sweep (it has {shown(found.name)}); choose another --out")
     if (out / PLAN).exists() and read_toml(out / PLAN) != sweep.plan:
         raise UsageError(f"{out} holds another sweep (see {out / PLAN}); choose another --out")
 
@@ -196,12 +203,18 @@ def write_results(sweep: Sweep, out: Path) -> Path:
 def _varied(values: dict[str, Any], variant: str | None) -> dict[str, Any]:
     """The fields of a file, with those of one of its variants in their place."""
     variants = values.pop("variants", {})
+    if not isinstance(variants, Mapping):
+        raise UsageError(f"[variants] must be a table of tables, not {shown(variants)}")
+    for name, fields in variants.items():  # also those that are not asked for
+        if not isinstance(fields, Mapping):
+            raise UsageError(f"[variants.{name}] must be a table, not {shown(fields)}")
+        for field_name in fields:
+            if field_name not in FIELDS[:-1]:
+                raise unknown(f"field of [variants.{name}]", field_name, FIELDS[:-1])
     if variant is None:
         return values
-    if not isinstance(variants, Mapping) or variant not in variants:
-        raise unknown("variant", variant, variants if isinstance(variants, Mapping) else ())
-    if not isinstance(variants[variant], Mapping):
-        raise UsageError(f"[variants.{variant}] must be a table, not {shown(variants[variant])}")
+    if variant not in variants:
+        raise unknown("variant", variant, variants)
     changes = dict(variants[variant])
     for name in ("set", "axes"):
         if name in changes:
@@ -216,6 +229,8 @@ def _sweep(values: Mapping[str, Any]) -> Sweep:
     for name in ("algorithm", "environment", "seeds"):
         if name not in values:
             raise UsageError(f"a sweep needs the field {name}")
+    if not isinstance(title := values.get("title", ""), str):
+        raise UsageError(f"title must be a text, not {shown(title)}")
     names = {name: _names(name, values[name]) for name in ("algorithm", "environment")}
     fixed, axes = (_flat(values.get(name, {}), name) for name in ("set", "axes"))
     both = set(fixed) & set(axes)
@@ -284,6 +299,8 @@ def _flat(table: Any, where: str) -> dict[str, Any]:
     for name, value in table.items():
         if name in SECTIONS and isinstance(value, Mapping):
             found |= {f"{name}.{option}": x for option, x in value.items()}
+        elif "." not in name and isinstance(value, Mapping):
+            raise unknown(f"section of [{where}]", name, SECTIONS)
         else:
             found[name] = value
     return found

@@ -71,7 +71,7 @@ def test_what_cannot_go_on_is_told(five: Path, tmp_path: Path, finished: Path, m
     part.rename(tmp_path / "aside")
     assert "00000000-000000.parquet" in refusal(five, 0)
     (tmp_path / "aside").rename(part)
-    with pytest.raises(marlx.UsageError, match="holds another run|is not empty"):
+    with pytest.raises(marlx.UsageError, match="is not empty"):
         branching.branch(marlx.load_run(five), [0], tmp_path)
     shutil.copytree(five, tmp_path / "parts" / "part-0-of-1")
     assert refusal(tmp_path / "parts", 0).endswith("by several processes, and each has its checkpoints: name one part")

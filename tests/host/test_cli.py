@@ -46,7 +46,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*TRAIN, "training.gamma=nan"), "training.gamma must be finite, not nan"),
         ((*TRAIN, "training.gamma=1" + "0" * 400), "training.gamma must be finite, not inf"),
         ((*TRAIN, "training.total_steps=-5"), "training.total_steps must be at least 1, not -5"),
-        ((*TRAIN, "training.total_steps=1e20"), "training.total_steps must be at most 2147483647"),
+        ((*TRAIN, "training.total_steps=1e20"), "training.total_steps must be at most 2000000000"),
         ((*TRAIN, "training.total_steps=0.5"), "training.total_steps must be a whole number, not 0.5"),
         ((*TRAIN, "training.optimiser=adamm"), "unknown value of training.optimiser 'adamm'; did you mean 'adam'?"),
         ((*TRAIN, "algorithm.mixer=[1]"), "algorithm.mixer must be a word, not [1]"),
@@ -54,7 +54,17 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*TRAIN, "agent.last_action=2"), "agent.last_action must be true or false, not 2"),
         ((*TRAIN, "training.gamma=" + "[" * 5000), "a value is nested too deeply"),
         ((*TRAIN, "gamma"), "expected section.name=value, not 'gamma'"),
-        ((*TRAIN, "gamma=1"), "expected section.name=value, not 'gamma'"),
+        ((*TRAIN, "gamma=1"), "expected section.name=value, not 'gamma=1'; did you mean 'training.gamma'?"),
+        ((*TRAIN, "colour=1"), "expected section.name=value, not 'colour=1'; sections: environment, agent, "),
+        ((*TRAIN, "agent.network=GRUs"), "unknown value of agent.network 'GRUs'; did you mean 'gru'?"),
+        ((*TRAIN, "environment.view_radius=1"), "environment.view_radius is no option of matrix_game; predator_prey"),
+        (("train", "qmix", "matrix_game", "algorithm.rounds=2"), "algorithm.rounds is no option of qmix; mrvf"),
+        (
+            ("train", "nm_qmix", "matrix_game", "algorithm.intrinsic=none", "algorithm.intrinsic_start=1"),
+            "algorithm.intrinsic_start is no option of nm_qmix with the parts that are asked for",
+        ),
+        (("train", "vdn", "two_step_game", "environment.x=1"), "unknown field of [environment] 'x'; there is none"),
+        (("train", "vdn", "smax", "evaluation.record_tables=true"), "evaluation.record_tables needs at most 100 joint"),
         ((*TRAIN, "a\nb.c=1"), "unknown section 'a\\nb'"),
         ((*TRAIN, "training.optimiser=" + "x" * 5000), "unknown value of training.optimiser 'xxx"),
         ((*TRAIN, "environment.payoff=nothing.csv"), "environment.payoff file 'nothing.csv' does not exist"),
@@ -69,14 +79,23 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*TRAIN, "--seeds", "0"), "seeds must be at least 1, not 0"),
         ((*TRAIN, "--seeds", "-3"), "seeds must be at least 1, not -3"),
         ((*TRAIN, "--seeds", "abc"), "seeds must be a whole number"),
+        ((*TRAIN, "--seeds", "3:1"), "seeds must name at least one, not '3:1'"),
+        ((*TRAIN, "--seeds", "1,2:4,3"), "seed id 3 is named twice"),
+        ((*TRAIN, "--width", "mesure"), "--width must be a whole number of at least 1, or the word measure, not 'm"),
         ((*TRAIN, "--seeds"), "argument --seeds: expected one argument"),
         ((*TRAIN, "--seds", "3"), "unknown option '--seds' of `marlx train`; did you mean '--seeds'?"),
-        ((*TRAIN, "--base-seed", "x"), "--base-seed must be a whole number"),
+        ((*TRAIN, "--base-seed", "x"), "--base-seed must be a whole number from 0 to 4294967295, not 'x'"),
         ((*TRAIN, "--wandb", "ofline"), "unknown value of wandb 'ofline'; did you mean 'offline'?"),
         ((*TRAIN, "--resume"), "--resume needs --out"),
         ((*TRAIN, "--out", "file"), "file is a file; a run needs a directory"),
         ((*TRAIN, "--out", "file/run"), "cannot make the directory file/run: Not a directory"),
-        ((*TRAIN, "--out", ""), "a run directory needs a name"),
+        ((*TRAIN, "--out", ""), "a directory needs a name"),
+        (("theory", "resq79", "environment.payoff=son3"), "'environment.payoff=son3' is no option of a payoff; give"),
+        (("theory", "resq79", "training.gamma=1"), "'training.gamma=1' is no option of a payoff; give"),
+        (("compare", "a", "b", "--json", "a/run.toml"), "--json must end in .json, not 'run.toml'"),
+        (("compare", "a", "b", "--json", ""), "a file needs a name, not ''"),
+        (("plot", "nothing", "--out", ""), "nothing is not there"),
+        (("sweep", "file", "--out", ""), "a directory needs a name"),
         ((*TRAIN, "--out", LONG), "cannot use 'xxx"),
         ((*TRAIN, "--out", LONG, "--resume"), "cannot use 'xxx"),
         ((*TRAIN, "--out", f"{LONG}/run"), "cannot use 'xxx"),
@@ -85,7 +104,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("plot", LONG), "cannot use 'xxx"),
         (("report", LONG), "cannot use 'xxx"),
         (("evaluate", "nothing"), "nothing is not there"),
-        (("evaluate", "nothing", "--episodes", "0"), "--episodes must be a whole number of at least 1"),
+        (("evaluate", "nothing", "--episodes", "0"), "--episodes must be a whole number from 1 to"),
         (("evaluate", "a", "b"), "one argument too many: 'b'"),
         (("plot",), "the following arguments are required: RUN"),
         (("plot", "nothing"), "nothing is not there"),
@@ -188,9 +207,17 @@ def test_train_evaluate_plot(finished: Path, tmp_path: Path, capsys: pytest.Capt
         assert Path(f"runs/iql-matrix_game-1/{name}").read_bytes() == (finished / name).read_bytes()
 
     assert main((*TRAIN, *SMALL, "--seeds", "2", "--out", "runs/iql-matrix_game-1")) == 2
+    words = "marlx: runs/iql-matrix_game-1 holds this run already; go on with it by --resume, or choose another --out"
+    assert capsys.readouterr().err.strip() == words
     assert main((*TRAIN, *SMALL, "--seeds", "2", "--out", "runs/iql-matrix_game-1", "--resume")) == 0
     assert main(("evaluate", "runs/iql-matrix_game-1", "--episodes", "3")) == 0
     assert "3 greedy episodes of each of 2 seeds" in capsys.readouterr().out
+    assert main(("evaluate", "runs/iql-matrix_game-1", "--episodes", "2000000000")) == 2
+    words = "marlx: 2,000,000,000 episodes side by side do not fit memory; give fewer --episodes\n"
+    assert capsys.readouterr().err == words
+    assert main(("evaluate", "runs")) == 2
+    words = "marlx: runs is no run, but holds some; did you mean runs/iql-matrix_game-1?\n"
+    assert capsys.readouterr().err == words
 
     assert main(("plot", "runs/iql-matrix_game-1")) == 0
     assert main(("plot", "runs/iql-matrix_game-1", "runs/iql-matrix_game-2", "--out", "both.pdf")) == 0
@@ -199,6 +226,8 @@ def test_train_evaluate_plot(finished: Path, tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     for words, message in [
         (("--metric", "los"), "did you mean 'loss'?"),
+        (("--metric", ""), "unknown metric of runs/iql-matrix_game-1 ''; valid: "),
+        (("--out", ""), "a picture needs a name, not ''"),
         (("--out", "x.bmp"), "must end in .png, .pdf or .svg"),
         (("--out", "nowhere/x.png"), "cannot write nowhere/x.png: No such file or directory"),
     ]:
@@ -231,6 +260,8 @@ def test_a_failed_start_can_be_repeated(capsys: pytest.CaptureFixture[str], monk
         (("algorithms",), "qmix"),
         (("environments",), "matrix_game"),
         (("qmix",), "mixing_width     32             whole number, 1 to 4096"),
+        (("nm_qmix",), "monotone                 false          true | false"),  # the method's own default
+        (("pow_qmix",), "critic_width               64             whole number"),
         (("matrix_game",), "must_stay_optimal"),
         (("matrix_game",), "penalty_100"),
         (("matrix_game",), "training.num_envs = 32"),

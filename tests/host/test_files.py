@@ -155,7 +155,7 @@ def test_claim_refuses_what_is_taken(tmp_path: Path) -> None:
     for out, words in [
         ("file", "is a file; a run needs a directory"),
         ("file/run", "Not a directory"),
-        ("run", "holds another run"),
+        ("run", "holds a run; choose another --out"),
         ("full", "is not empty .it has 'thesis.tex'."),
         ("x" * 300, "File name too long"),
     ]:

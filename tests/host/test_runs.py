@@ -111,7 +111,8 @@ def test_a_finished_run_is_returned_as_it_is(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "options", "words"),
     [
-        ((), {"resume": False}, "holds another run; choose another --out"),
+        ((), {"resume": False}, "holds this run already; go on with it by --resume, or choose another --out"),
+        ((), {"resume": False, "seeds": 3}, "holds another run; choose another --out"),
         ((), {"seeds": 3}, "seeds is '0:2' there, not '0:3'"),
         ((), {"base_seed": 1}, "base_seed is 0 there, not 1"),
         (("training.gamma=0.5",), {}, "training.gamma is 0.99 there, not 0.5"),
@@ -265,7 +266,7 @@ def test_runs_that_are_not_there(finished: Path, tmp_path: Path) -> None:
         marlx.load_run(finished.with_name("z"))
     with pytest.raises(UsageError, match="holds no run$"):
         marlx.load_run(tmp_path)
-    with pytest.raises(UsageError, match=f"holds no run; did you mean {re.escape(str(finished.parent))}"):
+    with pytest.raises(UsageError, match=f"is no run, but holds some; did you mean {re.escape(str(finished.parent))}"):
         marlx.load_run(finished.parent)
     with pytest.raises(UsageError, match="is no directory"):
         marlx.load_run(finished / "run.toml")

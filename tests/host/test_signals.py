@@ -1,8 +1,11 @@
 """The first signal asks, the second stops."""
 
+import gc
 import os
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
@@ -37,6 +40,39 @@ def test_a_queue_that_signals_a_whole_job_is_not_impatient() -> None:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
         assert stop.number == signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_queue_that_says_it_twice_says_it_once(number: signal.Signals) -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert stop.number == number
+
+
+def test_an_interrupt_is_not_lost_in_a_hook_of_the_garbage_collector() -> None:
+    """Python prints what such a hook raises, and goes on; JAX has one."""
+    waiting: list[int] = []
+
+    def hook(phase: str, info: dict[str, int]) -> None:
+        if waiting:
+            waiting.pop()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before, usual = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
+    gc.callbacks.append(hook)
+    try:
+        with pytest.raises(KeyboardInterrupt), signals.interrupts():
+            waiting.append(1)
+            gc.collect()
+            time.sleep(10)
+        assert sys.unraisablehook is usual
+        with pytest.raises(KeyboardInterrupt), signals.interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        gc.callbacks.remove(hook)
+        signal.signal(signal.SIGINT, before)
+    assert not waiting
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

@@ -109,12 +109,32 @@ def test_a_point_of_a_sweep_can_be_evaluated_and_drawn(swept: Path, tmp_path: Pa
         ({"axes": {"training.gamma": {"from": 0, "to": 1, "cout": 3}}}, "did you mean 'count'"),
         ({"axes": {"training.batch_size": [4]}}, "is in .set. and in .axes."),
         ({"axes": 3}, "must be a table"),
+        ({"axes": {"trainin": {"gamma": [1]}}}, "unknown section of .axes. 'trainin'; did you mean 'training'"),
+        ({"set": {"trainin": {"gamma": 1}}}, "unknown section of .set. 'trainin'; did you mean 'training'"),
+        ({"title": 3}, "title must be a text, not 3"),
+        ({"variants": 3}, "must be a table of tables"),  # whether one is asked for or not
+        ({"variants": {"small": 3}}, ".variants.small. must be a table, not 3"),
+        ({"variants": {"small": {"sead": 3}}}, "unknown field of .variants.small. 'sead'; did you mean 'seeds'"),
     ],
 )
 def test_a_mistake_in_a_sweep_is_one_line(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words) as error:
         read_sweep(written(tmp_path / "plan.toml", PLAN | change))
     assert "\n" not in str(error.value) and "plan.toml" in str(error.value)
+
+
+@pytest.mark.parametrize("more", [(), ("--status",)])
+def test_a_place_that_holds_no_sweep(more: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, other = written(tmp_path / "plan.toml", PLAN), tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    for out, words in (
+        (file, "is a file; a sweep needs a directory"),
+        (other, "(it has 'thesis.tex'); choose another"),
+    ):
+        assert cli.main(["sweep", str(file), "--out", str(out), *more]) == 2
+        assert words in capsys.readouterr().err
+    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
 
 
 def test_huge_and_missing_files_are_refused(tmp_path: Path) -> None:

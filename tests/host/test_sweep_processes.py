@@ -136,7 +136,7 @@ def test_only_what_is_missing_is_done(
         (["--share", "0/3"], "3 processes need at least as many seeds, not 2"),
         (["--share", "0/2", "--processes", "2"], "--share does not go with --processes"),
         (["--resource", "timeout_min=9"], "--resource timeout_min=9 is of a job, and needs --launcher"),
-        (["--processes", "0"], "--processes must be a whole number of at least 1"),
+        (["--processes", "0"], "--processes must be a whole number from 1 to"),
         (["--width", "two"], "--width must be a whole number"),
         (["--run", "iql-matrix_game-hidden_siz=4"], "did you mean 'iql-matrix_game-hidden_size=4'"),
     ],

@@ -29,7 +29,7 @@ def run(found: argparse.Namespace) -> int:
             raise UsageError("--seed is of tables, stages and weights; curves show all seeds")
         from marlx.host.drawing import draw_runs
 
-        path = draw_runs(found.runs, found.out, found.metric or "evaluation_return")
+        path = draw_runs(found.runs, found.out, "evaluation_return" if found.metric is None else found.metric)
     else:
         if found.metric is not None:
             raise UsageError(f"--metric is of curves, not of {found.kind}")

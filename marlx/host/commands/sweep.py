@@ -30,7 +30,7 @@ def run(found: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from pathlib import Path
 
-    from marlx.host import backend, launcher, shares
+    from marlx.host import backend, directory, launcher, shares
 
     launcher.check_launcher(found.launcher)
     if found.resource and found.launcher is None:
@@ -53,7 +53,7 @@ def run(found: argparse.Namespace) -> int:
 
     file = Path(found.file)
     name = file.stem + (f"-{found.variant}" if found.variant else "")
-    out = Path(found.out) if found.out is not None else Path("runs") / name
+    out = directory.locate(found.out) if found.out is not None else Path("runs") / name
     plan = read_sweep(file, found.variant)
     if found.status:
         sweeping.show_states(plan if found.run is None else plan.only(found.run), out)

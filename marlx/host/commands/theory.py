@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from marlx_envs.options import UsageError
+from marlx_envs.options import UsageError, shown
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,13 @@ def run(found: argparse.Namespace) -> int:
     from marlx.host import theory
 
     setting = theory.setting(found.epsilon, found.exploration, found.alpha, found.tolerance, found.rounds)
+    for word in found.overrides:
+        name = word.partition("=")[0].strip()
+        if not name.startswith("environment.") or name == "environment.payoff":
+            raise UsageError(
+                f"{shown(word)} is no option of a payoff; give environment.name=value (`marlx list matrix_game`), "
+                "--epsilon, --exploration, --alpha, --tolerance or --rounds"
+            )
     if found.payoff == "map" and found.overrides:
         raise UsageError(f"{found.overrides[0]} is of a named payoff; the map has payoffs of its own")
     if found.payoff != "map" and found.out is not None:

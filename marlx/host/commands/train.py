@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from marlx_envs.options import UsageError, unknown
+from marlx_envs.options import UsageError, shown, unknown
 
 from marlx.host.commands.words import whole
 
@@ -58,7 +58,7 @@ def run(found: argparse.Namespace) -> int:
     ALGORITHMS[found.algorithm]
     ENVIRONMENTS[found.environment]
     seeds = seed_ids.seed_ids(found.seeds)
-    base_seed = whole("--base-seed", found.base_seed)
+    base_seed = whole("--base-seed", found.base_seed, most=seed_ids.LARGEST)
     settings: dict[str, Any] = {
         name: None if word is None else whole(f"--{name.replace('_', '-')}", word, least=1)
         for name in ("chunk", "checkpoint_interval")
@@ -109,6 +109,10 @@ def run(found: argparse.Namespace) -> int:
 def _width(found: argparse.Namespace) -> int | str | None:
     """--width: a number, or the word that asks for a measurement."""
     if found.width != "measure":
+        if found.width is not None and not found.width.isdigit():
+            raise UsageError(
+                f"--width must be a whole number of at least 1, or the word measure, not {shown(found.width)}"
+            )
         return None if found.width is None else whole("--width", found.width, least=1)
     if found.processes not in (None, "1") or found.distributed or found.share:
         raise UsageError("--width measure is for one process; several must all have the same width, so give a number")

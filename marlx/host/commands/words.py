@@ -1,10 +1,10 @@
 """Words of a command line as values."""
 
-from marlx_envs.options import UsageError, shown
+from marlx_envs.options import LARGEST_SIZE, UsageError, shown
 
 
-def whole(option: str, word: str, least: int = 0) -> int:
-    """The whole number after an option."""
-    if not (word.isascii() and word.isdigit() and len(word) <= 10) or int(word) < least:
-        raise UsageError(f"{option} must be a whole number of at least {least}, not {shown(word)}")
+def whole(option: str, word: str, least: int = 0, most: int = LARGEST_SIZE) -> int:
+    """The whole number after an option. Raises `UsageError`."""
+    if not (word.isascii() and word.isdigit() and len(word) <= 20 and least <= int(word) <= most):
+        raise UsageError(f"{option} must be a whole number from {least} to {most}, not {shown(word)}")
     return int(word)
