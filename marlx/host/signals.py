@@ -12,6 +12,8 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SAME = 1.0  # second within which a queue's signal is one request: it goes to all processes, which may pass it on
+PATIENCE = 10.0  # seconds
+IMPORTING = "<frozen importlib._bootstrap>"  # the file of frames that import
 REQUEUE = 75  # "try again later" (EX_TEMPFAIL of sysexits.h)
 
 
@@ -35,23 +37,52 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interrupts() -> Iterator[None]:
-    """While entered, no Ctrl-C is lost: where Python would print its exception and go on, it is sent again.
+    """While entered, Ctrl-C always ends in a `KeyboardInterrupt` that can be caught.
 
-    That is in callbacks of the garbage collector, of which JAX has one, and wherever an object goes.
+    It waits for imports (not for ever: a program may run inside one): the compiled parts of some packages abort the
+    process if it comes while they start. And where Python would print the exception and go on, it is sent again: in
+    callbacks of the garbage collector, of which JAX has one, and wherever an object goes.
     """
-    usual = sys.unraisablehook
+    usual, mine = sys.unraisablehook, threading.current_thread() is threading.main_thread()
+    mine = mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def passed_over(lost: "sys.UnraisableHookArgs") -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+            _again(0.01)
         else:
             usual(lost)
 
+    asked: list[float] = []
+
+    def patient(number: int, frame: FrameType | None) -> None:
+        asked.append(time.monotonic())
+        if _imports(frame) and asked[-1] - asked[0] < PATIENCE:
+            _again(0.05)
+        else:
+            raise KeyboardInterrupt
+
     sys.unraisablehook = passed_over
+    if mine:
+        signal.signal(signal.SIGINT, patient)
     try:
         yield
     finally:
         sys.unraisablehook = usual
+        if mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a frame is part of an import."""
+    while frame is not None and frame.f_code.co_filename != IMPORTING:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _again(seconds: float) -> None:
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
 
 
 class StopRequest:

@@ -1,11 +1,13 @@
 """The first signal asks, the second stops."""
 
 import gc
+import importlib
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +75,19 @@ def test_an_interrupt_is_not_lost_in_a_hook_of_the_garbage_collector() -> None:
         gc.callbacks.remove(hook)
         signal.signal(signal.SIGINT, before)
     assert not waiting
+
+
+def test_an_interrupt_waits_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_to_start.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ndone = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), signals.interrupts():
+            module = importlib.import_module("slow_to_start")
+            time.sleep(10)
+        assert module.done == 1 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:
