@@ -103,7 +103,7 @@ def test_what_a_method_asks_for_goes_with_its_parts() -> None:
     """A part exchanged by the user takes the method's options for it along."""
     without = "algorithm.critic=none"
     assert "critic_width" not in marlx.configure("resq", "matrix_game", without).algorithm
-    with pytest.raises(UsageError, match="unknown field of \\[algorithm\\] 'critic_width'"):
+    with pytest.raises(UsageError, match="algorithm.critic_width is no option of resq with the parts"):
         marlx.configure("resq", "matrix_game", without, "algorithm.critic_width=64")
 
 

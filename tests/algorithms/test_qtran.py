@@ -274,8 +274,8 @@ def test_methods_and_their_profile() -> None:
         ("qtran", "algorithm.lambda_nopt=-1", "algorithm.lambda_nopt must be at least 0"),
         ("qtran", "algorithm.joint_layers=0", "algorithm.joint_layers must be at least 1"),
         ("qtran", "algorithm.state_value=2", "must be true or false"),
-        ("qtran", "algorithm.mixer=qmix", "unknown field of [algorithm] 'mixer'"),
-        ("qtran_alt", "algorithm.joint_arch=encoder", "unknown field of [algorithm] 'joint_arch'"),
+        ("qtran", "algorithm.mixer=qmix", "algorithm.mixer is no option of"),
+        ("qtran_alt", "algorithm.joint_arch=encoder", "algorithm.joint_arch is no option of qtran_alt; qtran has it"),
     ],
 )
 def test_mistakes_are_one_line(name: str, override: str, words: str) -> None:

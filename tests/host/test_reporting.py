@@ -83,7 +83,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     write_run(tmp_path / "run", Lanes(marlx.configure("vdn", "matrix_game"), [0]))
     for words, message in [
         (["nothing"], "nothing is not there"),
-        ([str(tmp_path)], "holds no run"),
+        ([str(tmp_path)], "is no run, but holds some; did you mean"),
         ([str(tmp_path / "run"), "--out", "x.pdf"], "must be a file that ends in .html, not x.pdf"),
     ]:
         assert main(["report", *words]) == 2
