@@ -3,17 +3,19 @@
 One run for each method and punishment, its seeds side by side, then one table and one picture for all of them.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from marlx_envs.options import UsageError
 from rich.console import Console
 from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
-from experiments.words import check_names, folder, positive
+from experiments.words import check_names, folder, positive, stem
 from marlx.host.cli import guarded, one_line_parser
 
 
@@ -26,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=positive, default=1_000_000)
     parser.add_argument("--runs", type=Path, default=Path("runs") / "predator_prey", help="where the runs lie")
     parser.add_argument("--out", type=folder, default=str(RESULTS))
+    parser.add_argument("--name", type=stem, help="of the files; predator_prey_ and the methods'")
+    parser.add_argument("--so-far", action="store_true", help="train nothing; write what unfinished runs have reached")
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     options = parser.parse_args(arguments)
 
@@ -34,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import marlx
     from marlx.analysis.plots import learning_curves
     from marlx.host.drawing import curve
+    from marlx.host.lanes import Lanes
+    from marlx.host.results import difference
 
     check_names("method", options.methods, marlx.ALGORITHMS)
     console, curves, rows, frames = Console(), [], [], []
@@ -46,12 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }  # fmt: skip
     for (penalty, method), experiment in experiments.items():
         out = options.runs / f"{method}_{penalty:g}"
-        run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
+        if options.so_far:
+            run = marlx.load_run(out)
+            if other := difference(run, Lanes(experiment, list(range(options.seeds)), {}), 0):
+                raise UsageError(f"{out} holds another run: {other}")
+        else:
+            run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
         curves.append(curve(run, "evaluation_return", f"{method}, p = {penalty:g}"))
         last = run.metrics().groupby("seed").last()["evaluation_return"].to_numpy()
         frames.append(run.tidy().assign(method=method, penalty=penalty))
         rows.append((method, penalty, last, run.record))
-    name = f"predator_prey_{'_'.join(options.methods)}"
+    name = options.name or f"predator_prey_{'_'.join(options.methods)}"
     record.write_picture(
         options.out / f"{name}.png", learning_curves(curves, "evaluation_return", "predator-prey", best=40.0)
     )
@@ -62,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for method, penalty, last, found in rows:
         table.add_row(
             method, f"{penalty:g}", f"{np.mean(last):.1f}", " ".join(f"{value:.1f}" for value in last),
-            f"{found['steps_per_second']:,.0f}", f"{found['train_seconds'] / 60:.1f}",
+            f"{found.get('steps_per_second', math.nan):,.0f}", f"{found.get('train_seconds', math.nan) / 60:.1f}",
         )  # fmt: skip
     console.print(table)
     console.print(f"picture and metrics: {options.out / name}.png, .parquet")

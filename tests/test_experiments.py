@@ -15,6 +15,8 @@ from marlx_envs.risk_reward import draw_game
 import marlx
 from experiments import critic_fit, record, side_by_side, words
 from experiments.record import RESULTS
+from marlx.host.lanes import Lanes
+from tests.host.written_runs import write_run
 
 NAMES = (
     "critic_fit", "mrvf_rounds", "nm_qmix", "nm_slopes", "payoff", "payoff_suite", "predator_prey", "risk_reward",
@@ -146,6 +148,20 @@ def test_who_is_stopped_keeps_what_was_measured(tmp_path: Path) -> None:
     with record.unfinished(path) as partial:
         partial.write_text("whole")
     assert (path.read_text(), kept.exists()) == ("whole", False)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_long_run_is_written_as_far_as_it_is(tmp_path: Path) -> None:
+    experiment = marlx.configure("qmix", "predator_prey", "environment.miss_penalty=-5", "training.total_steps=90_000")
+    write_run(tmp_path / "runs" / "qmix_-5", Lanes(experiment, [0, 1]), status="interrupted")
+    asked = ("--methods", "qmix", "--penalties", "-5", "--seeds", "2", "--so-far", "--name", "mine")
+    asked = (*asked, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path))
+    run("predator_prey", *asked, "--steps", "90_000")
+    assert set(pd.read_parquet(tmp_path / "mine.parquet")["seed"]) == {0, 1}
+    assert (tmp_path / "mine.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "mine.json").read_text())["runs"]["qmix, p = -5"]["status"] == "interrupted"
+    with pytest.raises(UsageError, match="qmix_-5 holds another run: training.total_steps is 90000 there, not 80000"):
+        run("predator_prey", *asked, "--steps", "80_000")
 
 
 def test_words_that_are_right(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best:
         metric: name of what is on the vertical axis, such as "evaluation_return".
         best: value of a dashed line, such as the best return there is.
     """
-    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    longest = max((len(_end_label(curve)) for curve in curves), default=0)
+    figure = Figure(figsize=(5.2 + 0.065 * max(longest - 20, 0), 3.2), layout="constrained")  # the axes stay as wide
     axes = figure.add_subplot()
     for index, curve in enumerate(curves):
         _draw_curve(axes, curve, index, 1.8)
@@ -129,6 +130,10 @@ def _draw_curve(axes: Axes, curve: Curve, place: int, width: float) -> Line2D:
     return line
 
 
+def _end_label(curve: Curve) -> str:
+    return ", ".join(filter(None, (curve.label, curve.note)))
+
+
 def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
     """A label right of each curve at its last value, moved apart where they would overlap."""
     low, high = axes.get_ylim()
@@ -137,7 +142,7 @@ def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
     placed = _apart(heights, min(_GAP, 1 / len(curves)))
     for index, (curve, height, end) in enumerate(zip(curves, placed, heights, strict=True)):
         colour = PALETTE[index % len(PALETTE)]
-        label = ", ".join(filter(None, (curve.label, curve.note)))
+        label = _end_label(curve)
         axes.annotate(
             label, (1, end), (1.05, height), xycoords="axes fraction", textcoords="axes fraction",
             va="center", fontsize=9, color=_darker(colour), annotation_clip=False,
