@@ -219,8 +219,7 @@ def _unknown_field(
     if mine in owners:
         return UsageError(f"{section}.{name} is no option of {mine} with the parts that are asked for")
     if owners:
-        more = f" and {len(owners) - 4} more" if len(owners) > 5 else ""
-        names = ", ".join(owners[: 4 if more else 5])
+        names, more = ", ".join(owners[:4]), f" and {len(owners) - 4} more" if len(owners) > 4 else ""
         return UsageError(
             f"{section}.{name} is no option of {mine}; {names}{more} {'has' if len(owners) == 1 else 'have'} it"
         )
@@ -238,8 +237,7 @@ def _check_together(experiment: Experiment) -> None:
     if evaluation.record_tables and not joint_actions.few(spec.n_agents, spec.n_actions):
         raise UsageError(
             f"evaluation.record_tables needs at most {joint_actions.MOST} joint actions, and 26 actions of an agent; "
-            f"{experiment.environment_name} has {spec.n_agents} agents with {spec.n_actions} actions, "
-            f"{spec.n_actions**spec.n_agents:,} joint actions"
+            f"{experiment.environment_name} has {spec.n_agents} agents with {spec.n_actions} actions"
         )
     if training.batch_size > lengths.capacity:
         raise UsageError(

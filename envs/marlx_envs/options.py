@@ -102,11 +102,12 @@ def shown(value: Any, limit: int = 80) -> str:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean X?` for the closest valid name, whatever its case, else the list of all of them."""
-    names = {name.casefold(): name for name in sorted(valid)}
-    close = difflib.get_close_matches(name[:80].casefold(), names, n=1, cutoff=0.6)
+    names = sorted(valid)
+    folded = {known.casefold(): known for known in names}
+    close = difflib.get_close_matches(name[:80].casefold(), folded, n=1, cutoff=0.6)
     if close:
-        return f"; did you mean '{names[close[0]]}'?"
-    return f"; valid: {', '.join(names.values())}" if names else "; there is none"
+        return f"; did you mean '{folded[close[0]]}'?"
+    return f"; valid: {', '.join(names)}" if names else "; there is none"
 
 
 def unknown(what: str, name: Any, valid: Iterable[str]) -> UsageError:

@@ -65,7 +65,7 @@ def claim(out: str | Path | None, name: str, resume: bool = False) -> Path:
         resume: one in which a run was stopped before it was one will do.
 
     Raises:
-        UsageError: there is a file of that name, or the directory holds another run or anything else.
+        UsageError: there is a file of that name, or the directory holds a run or anything else.
         DiskError: it cannot be made or written to.
     """
     if out is None:

@@ -57,10 +57,8 @@ def train(
     existing = load_run(out) if out is not None and directory.holds_run(directory.locate(out)) else None
     if existing:
         other = difference(existing, lanes, base_seed)
-        if other and resume:
-            raise UsageError(f"{existing.path} holds another run: {other}")
         if other:
-            raise UsageError(f"{existing.path} holds another run; choose another --out")
+            raise UsageError(f"{existing.path} holds another run: {other}{'' if resume else '; choose another --out'}")
         if not resume:
             raise UsageError(
                 f"{existing.path} holds this run already; go on with it by --resume, or choose another --out"

@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM, and SIGUSR1 or SIGUSR2 of clusters: the first asks to stop soon, a second one stops at once."""
 
+import _thread
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SAME = 1.0  # second within which a queue's signal is one request: it goes to all processes, which may pass it on
-PATIENCE = 10.0  # seconds
+PATIENCE = 10.0  # seconds that Ctrl-C waits for an import
 IMPORTING = "<frozen importlib._bootstrap>"  # the file of frames that import
 REQUEUE = 75  # "try again later" (EX_TEMPFAIL of sysexits.h)
 
@@ -37,28 +38,31 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interrupts() -> Iterator[None]:
-    """While entered, Ctrl-C always ends in a `KeyboardInterrupt` that can be caught.
+    """While entered, no Ctrl-C is lost, and none aborts the process.
 
     It waits for imports (not for ever: a program may run inside one): the compiled parts of some packages abort the
     process if it comes while they start. And where Python would print the exception and go on, it is sent again: in
-    callbacks of the garbage collector, of which JAX has one, and wherever an object goes.
+    callbacks of the garbage collector, of which JAX has one, of weak references, and in `__del__`.
     """
-    usual, mine = sys.unraisablehook, threading.current_thread() is threading.main_thread()
+    usual, again = sys.unraisablehook, _Again()
+    mine = threading.current_thread() is threading.main_thread()
     mine = mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    asked: float | None = None  # since when one waits for an import
 
     def passed_over(lost: "sys.UnraisableHookArgs") -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            _again(0.01)
+            again.soon(0.01)
         else:
             usual(lost)
 
-    asked: list[float] = []
-
     def patient(number: int, frame: FrameType | None) -> None:
-        asked.append(time.monotonic())
-        if _imports(frame) and asked[-1] - asked[0] < PATIENCE:
-            _again(0.05)
+        nonlocal asked
+        now = time.monotonic()
+        asked = now if asked is None else asked
+        if _imports(frame) and now - asked < PATIENCE:
+            again.soon(0.05)
         else:
+            asked = None
             raise KeyboardInterrupt
 
     sys.unraisablehook = passed_over
@@ -67,9 +71,28 @@ def interrupts() -> Iterator[None]:
     try:
         yield
     finally:
+        again.over = True
         sys.unraisablehook = usual
         if mine:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Again:
+    """Sends Ctrl-C to this process, once however often it is asked to, and not when all is over."""
+
+    def __init__(self) -> None:
+        self.over = self._waiting = False
+
+    def soon(self, seconds: float) -> None:
+        if not self._waiting:
+            self._waiting = True
+            _thread.start_new_thread(self._send, (seconds,))  # `threading` takes locks, which a hook must not
+
+    def _send(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self._waiting = False
+        if not self.over:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -77,12 +100,6 @@ def _imports(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code.co_filename != IMPORTING:
         frame = frame.f_back
     return frame is not None
-
-
-def _again(seconds: float) -> None:
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
-    timer.daemon = True
-    timer.start()
 
 
 class StopRequest:

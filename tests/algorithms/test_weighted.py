@@ -33,7 +33,6 @@ CASES: dict[str, dict[str, Any]] = {
     "resq_penalised": {**CENTRAL, "residual": "penalised", "residual_width": 8},
 }
 SLOW = pytest.mark.slow
-FAST = ("remix", "resq", "resq_penalised")  # weights with a derivative, and the forms of the residual
 MLP = {"network": "mlp"}  # quicker; the memory of the agents has tests of its own
 NUMBERS = {"gamma": 0.9, "td_lambda": 0.7, "loss_scale": 0.5}
 
@@ -234,7 +233,7 @@ def _same(one: Any, other: Any) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), one, other)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else SLOW) for name in CASES])
+@pytest.mark.parametrize("name", CASES)
 def test_gradient_equals_that_of_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets, weights and the mask of the residual are constants to it; every parameter learns."""
     method, steps = learner(MLP, NUMBERS, critic_loss_scale=0.25, **CASES[name]), batch(seed=3)
@@ -292,7 +291,7 @@ def test_greedy_agents_are_jointly_greedy_with_a_residual(name: str) -> None:
         np.testing.assert_allclose(found["explained"], found["joint"] + rest, rtol=1e-5, atol=1e-6)
         best = joint[np.where(legal, found["explained"], -np.inf).argmax()]
         held += (best == greedy).all()
-    assert held == 20 if name == "resq" else held < 20
+    assert (held == 20) == (name == "resq")
 
 
 def test_residual_agent_starts_as_a_copy_of_the_agent() -> None:

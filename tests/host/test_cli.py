@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from marlx.engine.seeds import Fleet
 from marlx.host.cli import main
 
 from .conftest import SMALL
@@ -81,7 +82,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*TRAIN, "--seeds", "abc"), "seeds must be a whole number"),
         ((*TRAIN, "--seeds", "3:1"), "seeds must name at least one, not '3:1'"),
         ((*TRAIN, "--seeds", "1,2:4,3"), "seed id 3 is named twice"),
-        ((*TRAIN, "--width", "mesure"), "--width must be a whole number of at least 1, or the word measure, not 'm"),
+        ((*TRAIN, "--width", "mesure"), "--width must be a whole number from 1 on, or the word measure, not 'm"),
         ((*TRAIN, "--seeds"), "argument --seeds: expected one argument"),
         ((*TRAIN, "--seds", "3"), "unknown option '--seds' of `marlx train`; did you mean '--seeds'?"),
         ((*TRAIN, "--base-seed", "x"), "--base-seed must be a whole number from 0 to 4294967295, not 'x'"),
@@ -197,7 +198,9 @@ def test_a_bad_payoff_file_is_one_line(
     assert message in errors and name in errors and errors.count("\n") == 1
 
 
-def test_train_evaluate_plot(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_evaluate_plot(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main((*TRAIN, "--seeds", "2", "--quiet", *SMALL)) == 0
     assert main((*TRAIN, *SMALL, "--seeds", "2", "--quiet")) == 0
     output = capsys.readouterr().out
@@ -212,8 +215,10 @@ def test_train_evaluate_plot(finished: Path, tmp_path: Path, capsys: pytest.Capt
     assert main((*TRAIN, *SMALL, "--seeds", "2", "--out", "runs/iql-matrix_game-1", "--resume")) == 0
     assert main(("evaluate", "runs/iql-matrix_game-1", "--episodes", "3")) == 0
     assert "3 greedy episodes of each of 2 seeds" in capsys.readouterr().out
-    assert main(("evaluate", "runs/iql-matrix_game-1", "--episodes", "2000000000")) == 2
-    words = "marlx: 2,000,000,000 episodes side by side do not fit memory; give fewer --episodes\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(Fleet, "record", lambda *_: (_ for _ in ()).throw(MemoryError))
+        assert main(("evaluate", "runs/iql-matrix_game-1", "--episodes", "2000000")) == 2
+    words = "marlx: 2,000,000 episodes side by side do not fit memory; give fewer --episodes\n"
     assert capsys.readouterr().err == words
     assert main(("evaluate", "runs")) == 2
     words = "marlx: runs is no run, but holds some; did you mean runs/iql-matrix_game-1?\n"

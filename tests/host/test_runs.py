@@ -112,7 +112,7 @@ def test_a_finished_run_is_returned_as_it_is(finished: Path) -> None:
     ("overrides", "options", "words"),
     [
         ((), {"resume": False}, "holds this run already; go on with it by --resume, or choose another --out"),
-        ((), {"resume": False, "seeds": 3}, "holds another run; choose another --out"),
+        ((), {"resume": False, "seeds": 3}, "holds another run: seeds is '0:2' there, not '0:3'; choose another --out"),
         ((), {"seeds": 3}, "seeds is '0:2' there, not '0:3'"),
         ((), {"base_seed": 1}, "base_seed is 0 there, not 1"),
         (("training.gamma=0.5",), {}, "training.gamma is 0.99 there, not 0.5"),

@@ -77,8 +77,12 @@ def test_an_interrupt_is_not_lost_in_a_hook_of_the_garbage_collector() -> None:
     assert not waiting
 
 
-def test_an_interrupt_waits_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "slow_to_start.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ndone = 1")
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_waits_for_an_import(times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it comes, it is one, and none comes later."""
+    lines = ["import os, signal, time", *["os.kill(os.getpid(), signal.SIGINT)"] * times, "done = 1"]
+    (tmp_path / "slow_to_start.py").write_text("\n".join(lines))
+    monkeypatch.delitem(sys.modules, "slow_to_start", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -86,6 +90,21 @@ def test_an_interrupt_waits_for_an_import(tmp_path: Path, monkeypatch: pytest.Mo
             module = importlib.import_module("slow_to_start")
             time.sleep(10)
         assert module.done == 1 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        time.sleep(0.15)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that runs inside an import can be stopped."""
+    lines = ["import os, signal, time", "os.kill(os.getpid(), signal.SIGINT)", "time.sleep(10)"]
+    (tmp_path / "runs_for_ever.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(signals, "PATIENCE", 0.2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), signals.interrupts():
+            importlib.import_module("runs_for_ever")
     finally:
         signal.signal(signal.SIGINT, before)
 

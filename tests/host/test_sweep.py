@@ -125,12 +125,14 @@ def test_a_mistake_in_a_sweep_is_one_line(tmp_path: Path, change: dict[str, Any]
 
 @pytest.mark.parametrize("more", [(), ("--status",)])
 def test_a_place_that_holds_no_sweep(more: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, other = written(tmp_path / "plan.toml", PLAN), tmp_path / "other"
-    other.mkdir()
-    (other / "thesis.tex").touch()
+    file, other, run = written(tmp_path / "plan.toml", PLAN), tmp_path / "other", tmp_path / "run"
+    for place, name in ((other, "thesis.tex"), (run, "experiment.toml")):
+        place.mkdir()
+        (place / name).touch()
     for out, words in (
         (file, "is a file; a sweep needs a directory"),
         (other, "(it has 'thesis.tex'); choose another"),
+        (run, "holds a run, not a sweep"),
     ):
         assert cli.main(["sweep", str(file), "--out", str(out), *more]) == 2
         assert words in capsys.readouterr().err

@@ -6,6 +6,7 @@ import sys
 from marlx_envs.options import UsageError, unknown
 
 from marlx.host.commands.words import whole
+from marlx.host.seed_ids import LARGEST
 
 KINDS = ("curves", "tables", "stages", "weights")
 
@@ -23,7 +24,7 @@ def run(found: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     if found.kind not in KINDS:
         raise unknown("kind of picture", found.kind, KINDS)
-    seed = None if found.seed is None else whole("--seed", found.seed)
+    seed = None if found.seed is None else whole("--seed", found.seed, most=LARGEST)
     if found.kind == "curves":
         if seed is not None:
             raise UsageError("--seed is of tables, stages and weights; curves show all seeds")

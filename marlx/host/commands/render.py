@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from marlx.host.commands.words import whole
+from marlx.host.seed_ids import LARGEST
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(found: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    seed = None if found.seed is None else whole("--seed", found.seed)
+    seed = None if found.seed is None else whole("--seed", found.seed, most=LARGEST)
     episode = whole("--episode", found.episode)
 
     from marlx.host import backend

@@ -110,9 +110,7 @@ def _width(found: argparse.Namespace) -> int | str | None:
     """--width: a number, or the word that asks for a measurement."""
     if found.width != "measure":
         if found.width is not None and not found.width.isdigit():
-            raise UsageError(
-                f"--width must be a whole number of at least 1, or the word measure, not {shown(found.width)}"
-            )
+            raise UsageError(f"--width must be a whole number from 1 on, or the word measure, not {shown(found.width)}")
         return None if found.width is None else whole("--width", found.width, least=1)
     if found.processes not in (None, "1") or found.distributed or found.share:
         raise UsageError("--width measure is for one process; several must all have the same width, so give a number")
