@@ -197,9 +197,6 @@ def _sides(runs: Sequence[Run], metric: str, absolute: bool) -> list[_Side]:
                 best = np.where(np.isfinite(values[:, -1]), best[np.searchsorted(sorted(run.seeds), seeds)], np.nan)
             standing = ", ".join(mine[STANDING].unique())
             sides.append(_Side(run, f"{name} {more}".strip(), task, standing, seeds, steps, values, best))
-    places = [run.path.resolve() for run in runs]
-    if len(set(places)) < len(places):
-        raise UsageError(f"a run is named twice: {', '.join(str(run.path) for run in runs)}")
     for method in dict.fromkeys(side.method for side in sides):
         own = [side.task for side in sides if side.method == method]
         for task in dict.fromkeys(tasks):

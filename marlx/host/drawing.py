@@ -131,7 +131,13 @@ def _default(runs: Sequence[Run]) -> Path:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """The shortest of algorithm, algorithm on environment, and path that tells all runs apart."""
+    """The shortest of algorithm, algorithm on environment, and path that tells all runs apart.
+
+    Raises:
+        UsageError: one is named twice.
+    """
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise UsageError(f"a run is named twice: {', '.join(str(run.path) for run in runs)}")
     algorithms = [run.experiment.algorithm_name for run in runs]
     places = [f"{run.experiment.algorithm_name} on {run.experiment.environment_name}" for run in runs]
     for names in (algorithms, places, [run.path.resolve().name for run in runs]):

@@ -33,7 +33,7 @@ def render(path: str, out: str | None, seed: int | None, number: int) -> Path:
         UsageError: no run, no such seed, an environment that cannot be drawn, another kind of file.
     """
     run = load_run(path)
-    where = directory.locate(out) if out is not None else run.path / "episode.gif"
+    where = directory.locate(out, "a picture") if out is not None else run.path / "episode.gif"
     if where.suffix.lower() not in FORMATS:
         raise UsageError(f"a film must end in .gif or .html, not {where.name}")
     check_drawn(run.experiment.environment_name)

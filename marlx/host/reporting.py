@@ -48,7 +48,7 @@ def report(path: str, out: str | None) -> Path:
             refuses.
     """
     folder = directory.locate(path)
-    where = directory.locate(out) if out is not None else folder / "report.html"
+    where = directory.locate(out, "a report") if out is not None else folder / "report.html"
     if where.suffix.lower() != ".html" or os.path.isdir(where):
         raise UsageError(f"a report must be a file that ends in .html, not {where.name}")
     if os.path.isfile(folder / PLAN):

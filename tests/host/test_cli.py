@@ -231,6 +231,7 @@ def test_train_evaluate_plot(
     capsys.readouterr()
     for words, message in [
         (("--metric", "los"), "did you mean 'loss'?"),
+        (("./runs/iql-matrix_game-1",), "a run is named twice: runs/iql-matrix_game-1, runs/iql-matrix_game-1"),
         (("--metric", ""), "unknown metric of runs/iql-matrix_game-1 ''; valid: "),
         (("--out", ""), "a picture needs a name, not ''"),
         (("--out", "x.bmp"), "must end in .png, .pdf or .svg"),
