@@ -299,7 +299,10 @@ print(json.dumps([codes, [name for name in heavy if name in sys.modules]]))
     assert json.loads(found.stdout) == [[0, 0, 0, 2, 2], []]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGUSR1, 75)],
+)
 def test_a_process_is_told_to_stop(
     number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
