@@ -71,17 +71,24 @@ def claim(out: str | Path | None, name: str, resume: bool = False) -> Path:
     if out is None:
         return _numbered(name)
     path = locate(out)
-    if os.path.exists(path) and not os.path.isdir(path):  # unlike Path's, these never raise
-        raise UsageError(f"{path} is a file; a run needs a directory")
+    check_free(path, "run", resume)
     with disk("make the directory", path):
         path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_free(path: Path, what: str, resume: bool = False) -> None:
+    """Raises `UsageError` if a path is a file, or a directory with something in it; `what` it is for."""
+    if not os.path.isdir(path):  # unlike Path's, these never raise
+        if os.path.exists(path):
+            raise UsageError(f"{path} is a file; a {what} needs a directory")
+        return
     with disk("read", path):
         found = next((entry for entry in path.iterdir() if not (resume and _is_leftover(entry.name))), None)
     if holds_run(path):
         raise UsageError(f"{path} holds a run; choose another --out")
     if found is not None:
         raise UsageError(f"{path} is not empty (it has {shown(found.name)}); choose another --out")
-    return path
 
 
 def refuse_links(path: Path, names: Iterable[str]) -> None:

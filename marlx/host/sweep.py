@@ -17,7 +17,7 @@ from marlx_envs.options import UsageError, check, shown, unknown
 
 from marlx.experiment import SECTIONS, Experiment, configure
 from marlx.host import directory, seed_ids, shares
-from marlx.host.files import check_toml, disk, read_toml, write_toml, write_whole
+from marlx.host.files import check_toml, read_toml, write_toml, write_whole
 from marlx.host.lanes import Lanes, check_distinct
 from marlx.host.results import Run, difference, load_run
 
@@ -113,16 +113,11 @@ def prepare(sweep: Sweep, out: Path) -> None:
 
 def check_place(sweep: Sweep, out: Path) -> None:
     """Raises `UsageError` if a directory holds another sweep or something else, or if it is a file."""
-    if os.path.exists(out) and not os.path.isdir(out):
-        raise UsageError(f"{out} is a file; a sweep needs a directory")
     if directory.holds_run(out):
         raise UsageError(f"{out} holds a run, not a sweep; choose another --out")
-    if os.path.isdir(out) and not (out / PLAN).exists():
-        with disk("read", out):
-            found = next(out.iterdir(), None)
-        if found is not None:
-            raise UsageError(f"{out} holds no sweep (it has {shown(found.name)}); choose another --out")
-    if (out / PLAN).exists() and read_toml(out / PLAN) != sweep.plan:
+    if not os.path.exists(out / PLAN):
+        directory.check_free(out, "sweep")
+    elif read_toml(out / PLAN) != sweep.plan:
         raise UsageError(f"{out} holds another sweep (see {out / PLAN}); choose another --out")
 
 

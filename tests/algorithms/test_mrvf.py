@@ -343,7 +343,7 @@ def test_an_evaluation_tells_the_rounds() -> None:
         ("algorithm.rounds=0", "algorithm.rounds must be at least 1"),
         ("algorithm.preselection=1.5", "algorithm.preselection must be at most 1"),
         ("algorithm.embedding=onehot", "algorithm.embedding"),
-        ("algorithm.mixer=qmix", "algorithm.mixer is no option of"),
+        ("algorithm.mixer=qmix", "algorithm.mixer is no option of mrvf; cw_qmix, gomarl, "),
     ],
 )
 def test_mistakes_are_one_line(override: str, words: str) -> None:

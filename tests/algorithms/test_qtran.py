@@ -274,7 +274,7 @@ def test_methods_and_their_profile() -> None:
         ("qtran", "algorithm.lambda_nopt=-1", "algorithm.lambda_nopt must be at least 0"),
         ("qtran", "algorithm.joint_layers=0", "algorithm.joint_layers must be at least 1"),
         ("qtran", "algorithm.state_value=2", "must be true or false"),
-        ("qtran", "algorithm.mixer=qmix", "algorithm.mixer is no option of"),
+        ("qtran", "algorithm.mixer=qmix", "algorithm.mixer is no option of qtran; cw_qmix, gomarl, "),
         ("qtran_alt", "algorithm.joint_arch=encoder", "algorithm.joint_arch is no option of qtran_alt; qtran has it"),
     ],
 )

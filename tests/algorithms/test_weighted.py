@@ -11,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx import weightings
+from marlx import joint_actions, weightings
 from marlx.algorithms.value_factorization import ValueFactorization
 from marlx.critics.recognition import Recognition
 from marlx.engine.seeds import ROWS
@@ -275,7 +275,7 @@ def test_greedy_agents_are_jointly_greedy_with_a_residual(name: str) -> None:
     method, steps = learner(MLP, **CASES[name]), batch(seed=3)
     state, play, joint_values = method.init(jax.random.key(1)), jax.jit(method.play), jax.jit(method.joint_values)
     view = jax.tree.map(lambda x: x[0, 0], steps.view)
-    joint = jnp.stack(jnp.meshgrid(*[jnp.arange(A)] * N, indexing="ij"), -1).reshape(-1, N)
+    joint = jnp.asarray(joint_actions.listed(N, A))
     held = 0
     for seed in range(20):
         keys = jax.random.split(jax.random.key(seed), 3)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def test_a_queue_that_says_it_twice_says_it_once(number: signal.Signals) -> None
         assert stop.number == number
 
 
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """Ctrl-C is Python's own, whoever started the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 def test_an_interrupt_is_not_lost_in_a_hook_of_the_garbage_collector() -> None:
     """Python prints what such a hook raises, and goes on; JAX has one."""
     waiting: list[int] = []
@@ -61,7 +71,7 @@ def test_an_interrupt_is_not_lost_in_a_hook_of_the_garbage_collector() -> None:
             waiting.pop()
             os.kill(os.getpid(), signal.SIGINT)
 
-    before, usual = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
+    usual = sys.unraisablehook
     gc.callbacks.append(hook)
     try:
         with pytest.raises(KeyboardInterrupt), signals.interrupts():
@@ -73,10 +83,10 @@ def test_an_interrupt_is_not_lost_in_a_hook_of_the_garbage_collector() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         gc.callbacks.remove(hook)
-        signal.signal(signal.SIGINT, before)
     assert not waiting
 
 
+@pytest.mark.usefixtures("usual_interrupt")
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_waits_for_an_import(times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it comes, it is one, and none comes later."""
@@ -84,29 +94,22 @@ def test_an_interrupt_waits_for_an_import(times: int, tmp_path: Path, monkeypatc
     (tmp_path / "slow_to_start.py").write_text("\n".join(lines))
     monkeypatch.delitem(sys.modules, "slow_to_start", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt), signals.interrupts():
-            module = importlib.import_module("slow_to_start")
-            time.sleep(10)
-        assert module.done == 1 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        time.sleep(0.15)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt), signals.interrupts():
+        module = importlib.import_module("slow_to_start")
+        time.sleep(10)
+    assert module.done == 1 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    time.sleep(0.15)
 
 
+@pytest.mark.usefixtures("usual_interrupt")
 def test_an_interrupt_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that runs inside an import can be stopped."""
     lines = ["import os, signal, time", "os.kill(os.getpid(), signal.SIGINT)", "time.sleep(10)"]
     (tmp_path / "runs_for_ever.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(signals, "PATIENCE", 0.2)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt), signals.interrupts():
-            importlib.import_module("runs_for_ever")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt), signals.interrupts():
+        importlib.import_module("runs_for_ever")
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

@@ -101,7 +101,7 @@ def test_joint_actions_that_nobody_may_take_are_no_gap() -> None:
         (("qtran", "matrix_game", "training.record_weights=true"), "needs a method with weights; qtran has none"),
         (
             ("qmix", "predator_prey", "evaluation.record_tables=true"),
-            "predator_prey has 8 agents with 6 actions",
+            "at most 100 joint actions, and 26 actions of an agent; predator_prey has 8 agents with 6 actions",
         ),
     ],
 )
