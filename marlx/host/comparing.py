@@ -1,14 +1,13 @@
 """`marlx compare`: runs side by side with intervals, which differences are clear, and marl-eval's JSON."""
 
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from marlx_envs.options import UsageError, shown, unknown
+from marlx_envs.options import UsageError, unknown
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -69,7 +68,7 @@ def compare(
         UsageError: no run, no such metric, runs that cannot be put side by side, or a disk that refuses.
     """
     picture = None if profile is None else picture_path(profile)
-    table = None if out is None else _json_path(out)
+    table = None if out is None else directory.file_place(out, "--json", [".json"])
     sides = _sides([load_run(path) for path in paths], metric, absolute)
     scores: dict[str, dict[str, Any]] = {}
     for side in sides:
@@ -237,16 +236,6 @@ def _task(run: Run, runs: Sequence[Run]) -> str:
     own = plain(run.experiment)["environment"]
     differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
     return " ".join([place, *(f"{name}={own[name]}" for name in differing)])
-
-
-def _json_path(out: str) -> Path:
-    """Where the table may go. Raises `UsageError` on another ending, as a run's own files have, or a directory."""
-    path = directory.locate(out, "a file")
-    if path.suffix.lower() != ".json":
-        raise UsageError(f"--json must end in .json, not {shown(path.name)}")
-    if os.path.isdir(path):
-        raise UsageError(f"{path} is a directory; name a file in it")
-    return path
 
 
 def _export(path: Path, sides: Sequence[_Side], metric: str) -> None:

@@ -16,8 +16,9 @@ import itertools
 import os
 import re
 import shutil
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def locate(out: str | Path, what: str = "a directory") -> Path:
     except OSError as error:  # what is not there may still be made; a name too long, or a closed folder, may not
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise DiskError(f"cannot use {shown(str(out))}: {error.strerror}") from error
+    return path
+
+
+def file_place(out: str | Path, what: str, endings: Sequence[str]) -> Path:
+    """Where a file may be written; `what` it is, as "a picture". To be asked before the work that fills it.
+
+    Raises:
+        UsageError: another ending than one of these, or a directory.
+        DiskError: its directory is not there, or closed.
+    """
+    path = locate(out, what)
+    if path.suffix.lower() not in endings:
+        *others, last = endings
+        valid = f"{', '.join(others)} or {last}" if others else last
+        raise UsageError(f"{what} must end in {valid}, not {shown(path.name)}")
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a directory; name a file in it")
+    with disk("write", path):
+        tempfile.TemporaryFile(dir=path.parent).close()
     return path
 
 

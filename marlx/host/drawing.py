@@ -1,6 +1,5 @@
 """`marlx plot`: runs or a sweep from disk to a picture of learning curves."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "pdf", "svg")
+FORMATS = (".png", ".pdf", ".svg")
 MOST_PANELS = 24
 
 
@@ -84,13 +83,8 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
 
 
 def picture_path(out: str | Path) -> Path:
-    """Where a picture may go. Raises `UsageError` on another kind of picture, or a directory."""
-    path = directory.locate(out, "a picture")
-    if path.suffix.lower().removeprefix(".") not in FORMATS:
-        raise UsageError(f"a picture must end in .png, .pdf or .svg, not {path.name}")
-    if os.path.isdir(path):
-        raise UsageError(f"{path} is a directory; name a file in it")
-    return path
+    """Where a picture may go; see `directory.file_place`."""
+    return directory.file_place(out, "a picture", FORMATS)
 
 
 def save_figure(figure: "Figure", path: Path) -> None:

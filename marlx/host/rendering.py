@@ -33,9 +33,7 @@ def render(path: str, out: str | None, seed: int | None, number: int) -> Path:
         UsageError: no run, no such seed, an environment that cannot be drawn, another kind of file.
     """
     run = load_run(path)
-    where = directory.locate(out, "a picture") if out is not None else run.path / "episode.gif"
-    if where.suffix.lower() not in FORMATS:
-        raise UsageError(f"a film must end in .gif or .html, not {where.name}")
+    where = directory.file_place(out if out is not None else run.path / "episode.gif", "a film", FORMATS)
     check_drawn(run.experiment.environment_name)
     if run.record.get("grid"):
         raise UsageError(f"{run.path} is a grid over {', '.join(run.record['grid'])}; render runs of one setting each")

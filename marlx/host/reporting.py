@@ -48,9 +48,6 @@ def report(path: str, out: str | None) -> Path:
             refuses.
     """
     folder = directory.locate(path)
-    where = directory.locate(out, "a report") if out is not None else folder / "report.html"
-    if where.suffix.lower() != ".html" or os.path.isdir(where):
-        raise UsageError(f"a report must be a file that ends in .html, not {where.name}")
     if os.path.isfile(folder / PLAN):
         sweep = read_sweep(folder / PLAN)
         places = {cell.name: folder / cell.name for cell in sweep.cells}
@@ -64,6 +61,7 @@ def report(path: str, out: str | None) -> Path:
         title = f"{names['algorithm']} on {names['environment']}"
         found, coordinates, seeds = {folder.resolve().name: run}, {folder.resolve().name: names}, len(run.seeds)
     runs = {name: run for name, run in found.items() if run is not None}
+    where = directory.file_place(out if out is not None else folder / "report.html", "a report", [".html"])
     curves = [curve for name, run in runs.items() for curve in _settings(run, coordinates[name], seeds)]
     if not curves:
         raise UsageError(f"{folder} has no evaluations yet")

@@ -96,7 +96,7 @@ def test_weights_of_joint_actions_are_per_step_with_that_action(recording: Path)
         (("--kind", "weights", "--seed", "7"), "has no seed 7; it has 0:2"),
         (("--kind", "weights", "--metric", "loss"), "--metric is of curves, not of weights"),
         (("--seed", "0"), "curves show all seeds"),
-        (("--kind", "tables", "--out", "x.gif"), "a picture must end in .png, .pdf or .svg, not x.gif"),
+        (("--kind", "tables", "--out", "x.gif"), "a picture must end in .png, .pdf or .svg, not 'x.gif'"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -129,7 +129,7 @@ def test_render(environment: str, options: tuple[str, ...], tmp_path: Path, monk
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("--out", "film.mp4"), "a film must end in .gif or .html, not film.mp4"),
+        (("--out", "film.mp4"), "a film must end in .gif or .html, not 'film.mp4'"),
         (("--seed", "x"), "--seed must be a whole number from 0 to 4294967295, not 'x'"),
         ((), "matrix_game cannot be drawn; predator_prey and smax can"),
     ],

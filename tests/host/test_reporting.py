@@ -84,7 +84,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for words, message in [
         (["nothing"], "nothing is not there"),
         ([str(tmp_path)], "is no run, but holds some; did you mean"),
-        ([str(tmp_path / "run"), "--out", "x.pdf"], "must be a file that ends in .html, not x.pdf"),
+        ([str(tmp_path / "run"), "--out", "x.pdf"], "a report must end in .html, not 'x.pdf'"),
     ]:
         assert main(["report", *words]) == 2
         errors = capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_options_and_files(capsys: pytest.CaptureFixture[str]) -> None:
         (("mrvf5", "--alpha", "x"), "--alpha must be a number, not 'x'"),
         (("mrvf5", "--exploration", "central"), "did you mean 'centralised'?"),
         (("climb_n", "environment.diagonal=[1,2,3,4,5,6,7]"), "climb_n: a game of 7 x 7 actions has 25,401,600 orders"),
-        (("map", "--out", "map.bmp"), "a picture must end in .png, .pdf or .svg, not map.bmp"),
+        (("map", "--out", "map.bmp"), "a picture must end in .png, .pdf or .svg, not 'map.bmp'"),
         (("mrvf5", "--out", "map.png"), "--out is of the map"),
         (("map", "environment.miss=3"), "environment.miss=3 is of a named payoff"),
         (("mrvf5", "--rounds", "0"), "--rounds must be at least 1, not 0"),
