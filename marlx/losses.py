@@ -1,7 +1,9 @@
-"""The learning step: masked means, optimisers as the papers' code has them, clipping, target sync."""
+"""The learning step: batches that devices share, masked means, optimisers as the papers' code has them, clipping."""
 
+from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,6 +17,24 @@ OPTIMISERS = ("adam", "rmsprop")
 def over_devices(tree: Any, axis: str | None) -> Any:
     """The sum of a pytree over the devices that share a batch (`axis`, a mesh axis; None: a device has it whole)."""
     return tree if axis is None else jax.lax.psum(tree, axis)
+
+
+def row_numbers(rows: int, axis: str | None) -> jax.Array:
+    """The numbers, within the whole batch, of the rows [B] that this device has of it."""
+    return jnp.arange(rows) + (0 if axis is None else jax.lax.axis_index(axis) * rows)
+
+
+def drawn_by_row(
+    draw: Callable[[chex.PRNGKey, tuple[int, ...]], jax.Array],
+    key: chex.PRNGKey,
+    lead: tuple[int, ...],
+    rest: tuple[int, ...] = (),
+    axis: str | None = None,
+) -> jax.Array:
+    """Random numbers [.. B rest] of slots and rows lead = [.. B]; a row has a stream of its own, on any device."""
+    *slots, rows = lead
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, row_numbers(rows, axis))
+    return jax.vmap(lambda key: draw(key, (*slots, *rest)), out_axes=len(slots))(keys)
 
 
 def masked_mean(values: jax.Array, mask: jax.Array, axis: str | None = None) -> jax.Array:

@@ -28,7 +28,7 @@ from marlx.algorithms.learner import LearnerState
 from marlx.algorithms.method import Method, Parts
 from marlx.critics.mrvf import FeatureValue
 from marlx.intrinsic.base import Intrinsic
-from marlx.losses import masked_mean, squared_error
+from marlx.losses import drawn_by_row, masked_mean, squared_error
 from marlx.mixers.qmix import QMIX
 from marlx.rounds import Rounds
 from marlx.settings import Training
@@ -352,13 +352,7 @@ class MRVF:
         return jax.lax.stop_gradient(learner.returns(targets.td_lambda, batch, values[..., None], **numbers))
 
     def _recorded(self, key: chex.PRNGKey, epsilon: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Where a round learns from the recorded joint action, bool [K T B].
-
-        A stream for each row of a batch, so that it can be shared by devices.
-        """
-        *lead, batch = shape
+        """Where a round learns from the recorded joint action, bool [K T B]."""
         if self.composition.learnt_actions == "recorded":
             return jnp.ones(shape, bool)
-        first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * batch
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(batch))
-        return jax.vmap(lambda key: jax.random.uniform(key, lead), out_axes=len(lead))(keys) < epsilon
+        return drawn_by_row(jax.random.uniform, key, shape, axis=self.axis) < epsilon

@@ -148,7 +148,7 @@ def last(directory: Path) -> dict[str, Array]:
     """The last evaluation of every lane of a run that has one: name -> values [S]; empty if there is none."""
     latest = {path.stem.partition("-")[0]: path for path in _parts(directory / PARTS)}
     whole = directory / METRICS
-    parts = list(latest.values()) or [whole] * whole.exists()
+    parts = [whole] if whole.exists() else list(latest.values())
     if not parts:
         return {}
     tidy = _joined([_read(path) for path in parts]).to_pandas()

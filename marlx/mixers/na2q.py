@@ -17,6 +17,7 @@ from marlx_envs.discovery import Entry
 from marlx_envs.options import UsageError, number, size
 
 from marlx.initialisers import linear, stacked
+from marlx.losses import drawn_by_row
 from marlx.mixers.base import Context, Mixer
 from marlx.types import Metrics, Params, Progress
 
@@ -141,12 +142,8 @@ class NA2Q(Mixer):
         return mean + jnp.exp(log_std) * noise.reshape(mean.shape), mean, log_std
 
     def _noise(self, key: chex.PRNGKey, lead: tuple[int, ...]) -> jax.Array:
-        """Standard normal [.. N Z]; a stream for each row of a batch, so that it can be shared by devices."""
-        *slots, batch = lead
-        first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * batch
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(batch))
-        shape = (*slots, self.n_agents, self.latent_size)
-        return jax.vmap(lambda key: jax.random.normal(key, shape), out_axes=len(slots))(keys)
+        """Standard normal [.. N Z]."""
+        return drawn_by_row(jax.random.normal, key, lead, (self.n_agents, self.latent_size), self.axis)
 
 
 def shape_values(shapes: Params, utilities: jax.Array) -> jax.Array:

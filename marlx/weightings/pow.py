@@ -7,6 +7,7 @@ Q_r is fitted to the same targets as the joint value, on the same batch and befo
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +19,7 @@ from marlx_envs.options import number, size
 
 from marlx.agents import take
 from marlx.critics.recognition import Recognition
-from marlx.losses import optimiser, squared_error, stepped
+from marlx.losses import optimiser, row_numbers, squared_error, stepped
 from marlx.types import Metrics, Params
 from marlx.weightings.base import Evidence, Weighting
 
@@ -77,11 +78,10 @@ class POW(Weighting):
             return 0.5 * squared_error(value, y, valid, axis=self.axis)
 
         data = (evidence.state, evidence.actions, advantages, evidence.target, evidence.valid)
-        parts = self._parts(data)
+        part = self._parts(data)
 
         def step(number: jax.Array, learnt: Recogniser) -> Recogniser:
-            rows = jax.tree.map(lambda x: x[number % len(x)], parts)
-            share = jax.grad(loss)(learnt.params, rows)
+            share = jax.grad(loss)(learnt.params, part(number))
             return Recogniser(*stepped(self._optimiser, share, learnt.optimiser, learnt.params, self.axis))
 
         # A count that is the same for all seeds keeps the loop and its slices unbatched. (The released code has twice
@@ -89,17 +89,29 @@ class POW(Weighting):
         state = jax.lax.fori_loop(0, self.recognition_steps, step, state)
         return state, {"recognition_loss": loss(state.params, data)}  # XLA has this pass and that of `weights` once
 
-    def _parts(self, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        """A batch [T B ..] cut along its rows: [P T B/P ..].
+    def _parts(self, data: tuple[jax.Array, ...]) -> Callable[[jax.Array], tuple[jax.Array, ...]]:
+        """Number of a step -> this device's rows [T B/P ..] of its part of a batch [T B ..]; `valid` is last of them.
 
-        Every P-th row is of one part, so that devices that share a batch have their shares of the same parts.
+        Every P-th row of the whole batch is of one part. A device with fewer rows than parts cuts what it has in fewer,
+        and masks the rows that are of another one.
         """
-        count = math.gcd(self.recognition_parts, data[0].shape[1])
+        rows = data[0].shape[1]
+        devices = 1 if self.axis is None else jax.lax.axis_size(self.axis)
+        count = math.gcd(self.recognition_parts, rows * devices)
+        held = math.gcd(count, rows)
 
         def cut(x: jax.Array) -> jax.Array:
-            return jnp.moveaxis(x.reshape(x.shape[0], -1, count, *x.shape[2:]), 2, 0)
+            return jnp.moveaxis(x.reshape(x.shape[0], -1, held, *x.shape[2:]), 2, 0)
 
-        return jax.tree.map(cut, data)
+        *parts, valid, numbers = map(cut, (*data, row_numbers(rows, self.axis)[None]))
+
+        def part(number: jax.Array) -> tuple[jax.Array, ...]:
+            mine = valid[number % held]
+            if held < count:
+                mine &= numbers[number % held] % count == number % count
+            return (*(x[number % held] for x in parts), mine)
+
+        return part
 
     def weights(self, state: Recogniser, evidence: Evidence) -> jax.Array:
         """Weights [..]; 1 everywhere during warm-up."""

@@ -41,6 +41,23 @@ def test_a_run_cut_short_keeps_every_evaluation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 2])
+def test_the_last_evaluation_is_that_of_the_whole_file(tmp_path: Path, left: int) -> None:
+    """A process that was killed while it removed merged parts has left some of the earlier ones."""
+    recorder = written(tmp_path)
+    expected = metrics.last(tmp_path)
+    copies = {path: path.read_bytes() for path in metrics._parts(tmp_path / "metrics")[:left]}
+    recorder.merge()
+    (tmp_path / "metrics").mkdir()
+    for path, content in copies.items():
+        path.write_bytes(content)
+    found = metrics.last(tmp_path)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert dict(zip(found["seed"], found["env_steps"], strict=True)) == {4: 30, 2: 33, 9: 36}
+
+
+@pytest.mark.parametrize("left", [0, 2])
 def test_a_run_that_ends_while_it_is_read_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:

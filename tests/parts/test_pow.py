@@ -1,14 +1,17 @@
 """POW: the spec's numbers, the recognition network against loops, its fixed points, and who learns what."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 
 import marlx
 from marlx.critics.recognition import Recognition, recognise
+from marlx.engine.seeds import ROWS
 from marlx.types import Progress
 from marlx.weightings.base import Evidence
 from marlx.weightings.pow import POW
@@ -167,6 +170,24 @@ def test_parts_of_a_batch_are_taken_in_turn() -> None:
         state = weighting.init(jax.random.key(0))
         first, second = (weighting.fit(state, e)[0].params["params"]["first"]["kernel"] for e in (double, poked))
         assert bool((first == second).all()) == ignored
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_devices_that_share_a_batch_have_their_shares_of_the_same_parts(parts: int) -> None:
+    """Two devices with two rows each; of four parts each then has half, and must sit out the other two steps."""
+    one, rows = _game([[0.0, 1.0, 2.0], [0.5, 0.0, -1.0]], valid=5), PartitionSpec(None, ROWS)
+    batch = jax.tree.map(lambda x: jnp.concatenate([x] * 4, 1) if jnp.ndim(x) > 1 else x, one)
+    batch = batch._replace(target=batch.target * jnp.arange(1.0, 5.0), valid=batch.valid.at[2:, 1].set(False))
+    weighting = POW(N, A, D, recognition_steps=3, recognition_parts=parts)
+    state = weighting.init(jax.random.key(0))
+    shared = replace(weighting, axis=ROWS)
+    fit = jax.shard_map(
+        lambda share: shared.fit(state, share)[0].params, mesh=Mesh(np.array(jax.devices()[:2]), (ROWS,)),
+        in_specs=(jax.tree.map(lambda x: rows if jnp.ndim(x) > 1 else PartitionSpec(), batch),),
+        out_specs=PartitionSpec(), check_vma=False,
+    )  # fmt: skip
+    whole = weighting.fit(state, batch)[0].params
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), jax.jit(fit)(batch), whole)
 
 
 def test_warm_up_is_without_weights() -> None:
