@@ -1,10 +1,7 @@
-"""What lies beneath any loss: agents over slots, acting by them, the gradient step, the target's sync, returns.
-
-A method keeps its own state, a NamedTuple with at least the fields of `LearnerState`; these functions replace those.
-"""
+"""What lies beneath any loss: agents over slots, acting by them, the gradient step, the target's sync, returns."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -19,33 +16,15 @@ from marlx.types import Batch, Metrics, Params, Progress, View
 
 
 class LearnerState(NamedTuple):
-    """What every learner remembers; enough for a method that learns by one optimiser."""
+    """Everything a learner remembers."""
 
-    params: Params
+    params: Params  # by part: {"agent", "mixer"}, and what else a method has
     target: Params  # the copy that targets are computed with
     optimiser: Any
     synced_at: jax.Array  # episodes (or updates) at the last hard copy
     intrinsic: Any = ()  # what the intrinsic reward remembers
-
-
-class _State(Protocol):
-    """A NamedTuple with those fields, and any others."""
-
-    @property
-    def params(self) -> Params: ...
-    @property
-    def target(self) -> Params: ...
-    @property
-    def optimiser(self) -> Any: ...
-    @property
-    def synced_at(self) -> jax.Array: ...
-    @property
-    def intrinsic(self) -> Any: ...
-    @property
-    def _replace(self) -> Callable[..., Any]: ...
-
-
-State = TypeVar("State", bound=_State)
+    weighting: Any = ()  # what the weighting learns
+    variables: Any = ()  # what the mixer remembers
 
 
 class Played(NamedTuple):
@@ -72,7 +51,7 @@ def act(
     key: chex.PRNGKey,
     epsilon: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """One slot of epsilon-greedy agents: memory [H R], view [E] -> memory, actions int32 [E N]."""
+    """One slot of exploring agents: memory [H R], view [E] -> memory, actions int32 [E N]."""
     utilities, memories = agent.unroll(params, memory, jax.tree.map(lambda x: x[None], view))
     return agent.last_memory(memories), exploration.EXPLORERS[explorer](key, utilities[0], view.available, epsilon)
 
@@ -84,8 +63,8 @@ def begin(params: Params, training: Training, intrinsic: Intrinsic | None, key: 
 
 
 def rewarded(
-    intrinsic: Intrinsic | None, state: State, batch: Batch, progress: Progress
-) -> tuple[State, Batch, Metrics]:
+    intrinsic: Intrinsic | None, state: LearnerState, batch: Batch, progress: Progress
+) -> tuple[LearnerState, Batch, Metrics]:
     """The state and the batch with the rewards that a method learns from, and metrics of an intrinsic one."""
     if intrinsic is None:
         return state, batch, {}
@@ -94,8 +73,8 @@ def rewarded(
 
 
 def descend(
-    loss: Callable[[Params], tuple[jax.Array, Any]], state: State, training: Training, axis: str | None
-) -> tuple[State, Any]:
+    loss: Callable[[Params], tuple[jax.Array, Any]], state: LearnerState, training: Training, axis: str | None
+) -> tuple[LearnerState, Any]:
     """One gradient step on `state.params`.
 
     Args:
@@ -109,7 +88,9 @@ def descend(
     return state._replace(params=params, optimiser=optimiser), (over_devices(metrics, axis), *others)
 
 
-def sync(state: State, training: Training, progress: Progress, at_once: jax.Array | bool = False) -> State:
+def sync(
+    state: LearnerState, training: Training, progress: Progress, at_once: jax.Array | bool = False
+) -> LearnerState:
     """The state with the target a copy of the parameters if that is due, or `at_once`."""
     now = progress.episodes if training.target_update_unit == "episodes" else progress.updates + 1
     due = (now - state.synced_at >= training.target_update_interval) | at_once

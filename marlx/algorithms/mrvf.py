@@ -168,7 +168,8 @@ class Carry(NamedTuple):
 
     agent: jax.Array  # float [H R], rows R = E N
     critic: jax.Array  # float [H R], of the joint value; one round alone has no use for it
-    taken: jax.Array  # int32 [E K], steps whose final greedy action was that of a round
+    taken: jax.Array  # int32 [E K], steps of its first episode whose final greedy action was that of a round
+    begun: jax.Array  # int32 [E], episodes so far, the present one among them
 
 
 class Played(NamedTuple):
@@ -219,7 +220,7 @@ class MRVF:
     def initial_carry(self, count: int) -> Carry:
         """Memories before any slot, of `count` teams."""
         memory = self.agent.initial_memory(count)
-        return Carry(memory, memory, jnp.zeros((count, self.rounds.rounds), jnp.int32))
+        return Carry(memory, memory, jnp.zeros((count, self.rounds.rounds), jnp.int32), jnp.zeros(count, jnp.int32))
 
     def act(
         self, state: LearnerState, carry: Carry, view: View, key: chex.PRNGKey, epsilon: jax.Array
@@ -242,11 +243,12 @@ class MRVF:
         of_one = jnp.take_along_axis(utilities, around, axis=0)[0]  # of the round explored around
         actions = exploration.EXPLORERS[names.exploration](explore_key, of_one, view.available, epsilon)
         agent, critic = map(self.agent.last_memory, memories)
-        taken = carry.taken + jax.nn.one_hot(number, count, dtype=jnp.int32)
-        return Carry(agent, critic if count > 1 else carry.critic, taken), actions
+        begun = carry.begun + view.starts
+        taken = carry.taken + jax.nn.one_hot(number, count, dtype=jnp.int32) * (begun == 1)[:, None]
+        return Carry(agent, critic if count > 1 else carry.critic, taken, begun), actions
 
     def report(self, carry: Carry) -> Metrics:
-        """Proportion of the final greedy actions of each round (MRVF, Figure 14), over all steps of a carry."""
+        """Proportion of the final greedy actions of each round (MRVF, Figure 14), in the teams' first episodes."""
         taken = carry.taken.sum(0)
         return {f"round_share_{k + 1}": share for k, share in enumerate(taken / taken.sum())}
 

@@ -11,7 +11,7 @@ rewards.
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -23,7 +23,7 @@ from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
 from marlx.algorithms.composition import Composition, intrinsic_of, parts, sized, sizes_of
-from marlx.algorithms.learner import Played
+from marlx.algorithms.learner import LearnerState, Played
 from marlx.critics.central import JointCritic, beside_greedy, residual
 from marlx.intrinsic.base import Intrinsic
 from marlx.losses import masked_mean, squared_error
@@ -36,19 +36,7 @@ from marlx.weightings import WEIGHTINGS
 from marlx.weightings.base import Evidence, Weighting
 from marlx.weightings.record import recorded
 
-__all__ = ["LearnerState", "ValueFactorization", "build", "make", "parts"]
-
-
-class LearnerState(NamedTuple):
-    """Everything a learner remembers."""
-
-    params: Params  # {"agent", "mixer"}, with a critic "critic", with a residual "residual"
-    target: Params  # the copy that targets are computed with
-    optimiser: Any
-    synced_at: jax.Array  # episodes (or updates) at the last hard copy
-    intrinsic: Any  # what the intrinsic reward remembers
-    weighting: Any  # what the weighting learns
-    variables: Any  # what the mixer remembers
+__all__ = ["ValueFactorization", "build", "make", "parts"]
 
 
 def build(
@@ -165,7 +153,7 @@ class ValueFactorization:
             if self.residual.agent == self.agent:
                 params["residual"]["agent"] = params["agent"]
         begun = learner.begin(params, self.training, self.intrinsic, intrinsic_key)
-        return LearnerState(*begun, self.weighting.init(weighting_key), self.mixer.variables())
+        return begun._replace(weighting=self.weighting.init(weighting_key), variables=self.mixer.variables())
 
     def act(
         self, state: LearnerState, memory: jax.Array, view: View, key: chex.PRNGKey, epsilon: jax.Array

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from marlx.types import Params
 
-FORMAT = 4  # 1: without lanes and checkpoints; 2: without the best parameters; 3: other memories and rows
+FORMAT = 5  # 1: without lanes and checkpoints; 2: without the best parameters; 3 and 4: other memories
 MOST_SHOWN = 4  # differences
 PARAMETERS = ("final", "best")
 ABSOLUTE = 10  # times the episodes of an evaluation, in the absolute metric

@@ -213,7 +213,7 @@ def test_unavailable_actions_are_never_chosen_learnt_or_bootstrapped_from() -> N
 
 
 def test_acting_slot_by_slot_is_the_pass_over_all_slots() -> None:
-    """Without epsilon: the final actions, the memories of both nets, and the count of the rounds they came from."""
+    """Without epsilon: the final actions, the memories of both nets, and from which rounds those of an episode came."""
     method, data = learner(preselection=1.0), steps()
     live, _ = parameters(method)
     state, carry = method.init(jax.random.key(0))._replace(params=live), method.initial_carry(B)
@@ -223,7 +223,9 @@ def test_acting_slot_by_slot_is_the_pass_over_all_slots() -> None:
         slot = jax.tree.map(lambda x, t=t: x[t], data.view)
         carry, actions = act(state, carry, slot, jax.random.key(t), jnp.float32(0))
         np.testing.assert_array_equal(actions, played.final[t])
-    counts = np.array([[(np.asarray(played.number)[:, b] == k).sum() for k in range(3)] for b in range(B)])
+    first = np.cumsum(data.view.starts, axis=0) == 1
+    assert not first.all()
+    counts = np.array([[((np.asarray(played.number) == k) & first)[:, b].sum() for k in range(3)] for b in range(B)])
     np.testing.assert_array_equal(carry.taken, counts)
     shares = method.report(carry)
     np.testing.assert_allclose([shares[f"round_share_{k}"] for k in (1, 2, 3)], counts.sum(0) / counts.sum(), rtol=1e-6)

@@ -213,8 +213,8 @@ def test_without_evaluations_there_is_one_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("run.toml", b"format = 99\n", "has format 99; this version of marlx reads format 4"),
-        ("run.toml", b"format = 4\n", "run.toml is damaged: it has no seeds"),
+        ("run.toml", b"format = 99\n", "has format 99; this version of marlx reads format 5"),
+        ("run.toml", b"format = 5\n", "run.toml is damaged: it has no seeds"),
         ("run.toml", b"format = ", "run.toml is not TOML"),
         ("experiment.toml", b"algorithm_name = 'iqll'\n" + NAMES, "did you mean 'iql'"),
         ("experiment.toml", b"algorithm_name = 'iql'\n" + NAMES + b"agent = 3\n", "must be a table of fields"),
