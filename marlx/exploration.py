@@ -14,6 +14,8 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     import distrax
 
+    from marlx.settings import Training
+
 Explorer = Callable[[chex.PRNGKey, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -23,6 +25,11 @@ def linear_schedule(
     """From `start` at 0 to `end` at `steps`, then flat. With 0 steps it is `end` at once."""
     fraction = jnp.where(jnp.asarray(steps) > 0, jnp.clip(now / jnp.maximum(steps, 1e-9), 0, 1), 1)
     return start + (end - start) * fraction
+
+
+def epsilon_at(training: "Training", env_steps: jax.Array | float) -> jax.Array:
+    """Epsilon of the data that a seed collects after so many environment steps."""
+    return linear_schedule(training.epsilon_start, training.epsilon_end, training.epsilon_steps, env_steps)
 
 
 def greedy(utilities: jax.Array, available: jax.Array) -> jax.Array:
@@ -38,7 +45,9 @@ def uniform_available(uniform: jax.Array, available: jax.Array) -> jax.Array:
 
 
 def _explore_below(epsilon: jax.Array, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Whether to explore, and a fresh uniform number given that: u < eps, and then u / eps is uniform again."""
+    """Whether to explore, and a fresh uniform number given that: u < eps, and then u / eps is uniform again,
+    in steps of 2^-23 / eps.
+    """
     return uniform < epsilon, uniform / jnp.maximum(epsilon, 1e-9)
 
 

@@ -256,15 +256,12 @@ class MRVF:
         self, state: LearnerState, batch: Batch, key: chex.PRNGKey, progress: Progress
     ) -> tuple[LearnerState, Metrics]:
         """One gradient step, then the target sync if it is due."""
-        training = self.training
         state, batch, measured = learner.rewarded(self.intrinsic, state, batch, progress)
-        epsilon = exploration.linear_schedule(
-            training.epsilon_start, training.epsilon_end, training.epsilon_steps, progress.env_steps
-        )
+        epsilon = exploration.epsilon_at(self.training, progress.env_steps)
         stepped, (metrics,) = learner.descend(
-            lambda params: self.loss(params, state.target, batch, key, epsilon), state, training, self.axis
+            lambda params: self.loss(params, state.target, batch, key, epsilon), state, self.training, self.axis
         )
-        return learner.sync(stepped, training, progress), {**metrics, **measured}
+        return learner.sync(stepped, self.training, progress), {**metrics, **measured}
 
     def loss(
         self, params: Params, target: Params, batch: Batch, key: chex.PRNGKey, epsilon: jax.Array

@@ -15,7 +15,7 @@ from marlx_envs.options import UsageError
 
 from marlx.engine import beliefs, replay
 from marlx.engine.rollout import Rollout, Team
-from marlx.exploration import linear_schedule
+from marlx.exploration import epsilon_at
 from marlx.guard import Fault, no_fault, watched
 from marlx.settings import Evaluation, Training
 from marlx.types import Algorithm, Metrics, Params, Progress
@@ -222,8 +222,7 @@ class Trainer:
         return self.algorithm.update(learner, self.rollout.batch(rows), update_key, self._progress(state))
 
     def _epsilon(self, state: SeedState) -> jax.Array:
-        training = self.training
-        return linear_schedule(training.epsilon_start, training.epsilon_end, training.epsilon_steps, state.env_steps)
+        return epsilon_at(self.training, state.env_steps)
 
     def _progress(self, state: SeedState) -> Progress:
         return Progress(*(x.astype(jnp.float32) for x in (state.env_steps, state.episodes, state.updates)))

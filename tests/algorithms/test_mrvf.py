@@ -34,7 +34,7 @@ def learner(training: dict[str, Any] | None = None, **section: Any) -> MRVF:
 
 def parameters(method: MRVF) -> tuple[Any, Any]:
     """Live ones, whose joint value differs enough between joint actions that rounds are accepted, and the target's."""
-    live, other = (method.init(jax.random.key(seed)).params for seed in (9, 2))
+    live, other = (method.init(jax.random.key(seed)).params for seed in (167, 2))
     return jax.tree.map(lambda x: 3 * x, live), other
 
 
@@ -50,8 +50,10 @@ def steps() -> Batch:
 
 def _expected(
     method: MRVF, live: Any, constant: Any, other: Any, b: Batch, recorded: np.ndarray
-) -> tuple[float, list[float], np.ndarray]:
-    """The loss, its terms (L_jt first), and the accepted rounds [T B]; what is stopped is computed from `constant`."""
+) -> tuple[float, list[float], np.ndarray, list[list[float]]]:
+    """The loss, its terms (L_jt first), the accepted rounds [T B], and of each valid step what its target would be if
+    it bootstrapped from round 1, 2, .. and, last, from the accepted one. What is stopped is computed from `constant`.
+    """
     k, strict = method.rounds.rounds, method.composition.strict
     inputs, starts = np.asarray(method.agent.inputs(b.view), float), np.asarray(b.view.starts)
     observation, state = np.asarray(b.view.observation, float), np.asarray(b.view.state, float)
@@ -89,14 +91,16 @@ def _expected(
         return found, chosen[1:], accepted
 
     played = [[rounds(t, r) for r in range(B)] for t in range(SLOTS + 1)]
-    terms, count = np.zeros(1 + k), 0
+    terms, count, aimed = np.zeros(1 + k), 0, []
     for r in range(B):
         for t in range(SLOTS):
             if not b.valid[t, r]:
                 continue
             _, later, accepted = played[t + 1][r]
             discount = method.training.gamma * (1 - float(b.terminated[t, r]))
-            y = float(b.rewards[t, r]) + discount * joint(2, t + 1, r, later[accepted])
+            ys = [float(b.rewards[t, r]) + discount * joint(2, t + 1, r, u) for u in (*later, later[accepted])]
+            aimed.append(ys)
+            y = ys[-1]
             terms[0] += (joint(0, t, r, u[t, r]) - y) ** 2
             utilities, greedy, _ = played[t][r]
             for number in range(k):
@@ -109,7 +113,7 @@ def _expected(
             count += 1
     scales = [method.composition.critic_loss_scale, *[method.training.loss_scale] * k]
     terms = terms / count * scales
-    return float(terms.sum()), list(terms), np.array([[x[2] for x in row] for row in played])
+    return float(terms.sum()), list(terms), np.array([[x[2] for x in row] for row in played]), aimed
 
 
 @pytest.mark.parametrize(
@@ -133,8 +137,9 @@ def test_loss_and_gradient_equal_loops(training: dict[str, Any], section: dict[s
     (found, (metrics,)), gradient = learn(live, other, data, key, jnp.float32(EPSILON))
     recorded = np.asarray(method._recorded(key, jnp.float32(EPSILON), (method.rounds.rounds, SLOTS, B)))
     constant, old = doubles(live), doubles(other)
-    expected, terms, accepted = _expected(method, doubles(live), constant, old, data, recorded)
+    expected, terms, accepted, aimed = _expected(method, doubles(live), constant, old, data, recorded)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["target"], np.mean(aimed, axis=0)[-1], rtol=1e-5)
     names = ["critic_loss", *(f"round_loss_{k + 1}" for k in range(method.rounds.rounds))]
     np.testing.assert_allclose([metrics[name] for name in names], terms, rtol=1e-5, atol=1e-7)
     valid = np.asarray(data.valid)
@@ -143,9 +148,79 @@ def test_loss_and_gradient_equal_loops(training: dict[str, Any], section: dict[s
         np.testing.assert_allclose(metrics[f"round_share_{k + 1}"], share, rtol=1e-5)
     if section == {}:
         assert recorded.any() and not recorded.all() and (accepted > 0).any()
+        first, _, last, final = np.mean(aimed, axis=0)
+        assert min(abs(first - final), abs(last - final)) > 1e-3  # neither would do in place of the accepted one
     assert_gradient(
         gradient, lambda p: _expected(method, p, constant, old, data, recorded)[0], doubles(live), directions=1
     )
+
+
+def test_rounds_learn_by_the_epsilon_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*given: Any) -> Any:
+        return jnp.float32(0), ({"epsilon": given[-1]},)
+
+    monkeypatch.setattr(MRVF, "loss", told)
+    method = learner({"epsilon_start": 0.9, "epsilon_end": 0.1, "epsilon_steps": 100.0})
+    state, update = method.init(jax.random.key(0)), jax.jit(method.update)
+    for env_steps, epsilon in ((0, 0.9), (25, 0.7), (100, 0.1), (900, 0.1)):
+        _, metrics = update(state, steps(), jax.random.key(1), START._replace(env_steps=jnp.float32(env_steps)))
+        np.testing.assert_allclose(metrics["epsilon"], epsilon, rtol=1e-5)
+
+
+def test_recorded_joint_actions_are_drawn_for_each_round_slot_and_row() -> None:
+    drawn = np.asarray(learner()._recorded(jax.random.key(0), jnp.float32(0.25), (3, 50, 40)))
+    np.testing.assert_allclose(drawn.mean(), 0.25, atol=0.03)
+    for axis in range(3):
+        assert len({part.tobytes() for part in np.moveaxis(drawn, axis, 0)}) == drawn.shape[axis]
+    every = learner(learnt_actions="recorded")._recorded(jax.random.key(0), jnp.float32(0), (3, 2, 2))
+    assert every.all() and every.shape == (3, 2, 2)
+
+
+def test_factors_of_the_losses() -> None:
+    data = steps()
+    live, other = parameters(learner())
+
+    @jax.jit
+    def terms(loss_scale: float, critic_loss_scale: float) -> Any:
+        method = learner({"loss_scale": loss_scale}, critic_loss_scale=critic_loss_scale)
+        return method.loss(live, other, data, jax.random.key(7), jnp.float32(EPSILON))[1][0]
+
+    once, scaled = terms(1.0, 1.0), terms(0.5, 0.7)
+    for name, factor in [("critic_loss", 0.7), *((f"round_loss_{k}", 0.5) for k in (1, 2, 3))]:
+        assert once[name] > 0
+        np.testing.assert_allclose(scaled[name], factor * once[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("embedding, sees_state", [("features", True), ("features", False), ("index", False)])
+def test_joint_value_equals_loops(embedding: str, sees_state: bool) -> None:
+    method = learner(critic_embedding=embedding, critic_sees_state=sees_state)
+    rng, params = np.random.default_rng(0), method.critic.init(jax.random.key(0))
+    memory, state = rng.normal(size=(4, N, 4)), rng.normal(size=(4, SPEC.state_size))
+    actions = rng.integers(0, A, (4, N))
+    given = [jnp.asarray(x, jnp.float32) for x in (memory, state)]
+    (found,) = method.critic.apply(params, *given, jnp.asarray(actions))
+    p = doubles(params)["params"]
+    expected = [reference.joint_value(p, *row, A) for row in zip(memory, state, actions, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    (elsewhere,) = method.critic.apply(params, given[0], given[1] + 1, jnp.asarray(actions))
+    assert sees_state == bool((elsewhere != found).any())
+
+
+def test_without_strictness_rounds_learn_the_joint_value_itself() -> None:
+    method, data = learner(strict=False), steps()
+    live, other = parameters(method)
+    state = method.init(jax.random.key(0))._replace(params=live)
+    found = jax.jit(method.joint_values)(state, *jax.tree.map(lambda x: x[0], (data.view, data.actions)))
+    numbers = np.asarray(jax.jit(method.play)(live, data.view).number[0])
+    assert (numbers > 0).any()
+    chosen = [found[f"round_{k + 1}"][b] for b, k in enumerate(numbers)]
+    np.testing.assert_allclose(found["joint"], chosen, rtol=1e-6)
+    losses = [
+        jax.jit(learner(strict=strict).loss)(live, other, data, jax.random.key(7), jnp.float32(EPSILON))[1][0]
+        for strict in (True, False)
+    ]
+    assert losses[0]["round_loss_1"] == losses[1]["round_loss_1"]
+    assert losses[0]["round_loss_2"] != losses[1]["round_loss_2"]
 
 
 def _size(tree: Any) -> float:
@@ -296,6 +371,7 @@ def test_joint_values() -> None:
         np.testing.assert_allclose(found["joint"][b], values[number] + base, rtol=1e-5)
         np.testing.assert_allclose(found["critic"][b], played.values[0][0, b], rtol=1e-5)
     assert set(found) == {"joint", "critic", "round_1", "round_2", "round_3"}
+    assert (played.number[0] > 0).any()
 
 
 def test_updates_lower_the_loss_and_the_target_follows_at_its_interval() -> None:

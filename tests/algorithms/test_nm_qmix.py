@@ -13,7 +13,7 @@ from experiments.nm_slopes import slopes_and_gain
 from marlx.intrinsic.base import Steps
 from marlx.intrinsic.rnd import RND
 from marlx.types import Batch, Progress
-from tests.algorithms.golden import PROGRESS, built
+from tests.algorithms.golden import built
 from tests.algorithms.learning import SPEC, START, batch, learner
 
 NM = {"mixer": "qmix", "monotone": False, "target": "sarsa_lambda"}
@@ -113,10 +113,10 @@ def test_a_method_with_a_loop_of_its_own_is_handed_other_rewards(method: str) ->
     plain, _ = built(method, "mlp")
     state, key = curious.init(jax.random.key(0)), jax.random.key(1)
     bonus = RND(SPEC.n_agents, SPEC.state_size, predictor_width=8)
-    remembered, rewarded, extra = bonus.reward(state.intrinsic, steps, PROGRESS)
+    remembered, rewarded, extra = bonus.reward(state.intrinsic, steps, HALFWAY)
     assert (rewarded.rewards > steps.rewards).any()
-    expected, rest = jax.jit(plain.update)(state._replace(intrinsic=()), rewarded, key, PROGRESS)
-    found, metrics = jax.jit(curious.update)(state, steps, key, PROGRESS)
+    expected, rest = jax.jit(plain.update)(state._replace(intrinsic=()), rewarded, key, HALFWAY)
+    found, metrics = jax.jit(curious.update)(state, steps, key, HALFWAY)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
     jax.tree.map(close, found, expected._replace(intrinsic=remembered))
     jax.tree.map(close, metrics, {**rest, **extra})

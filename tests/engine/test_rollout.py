@@ -103,6 +103,19 @@ def test_structure_of_packed_rows(limit_is_terminal: bool) -> None:
     assert seen_termination and seen_truncation != limit_is_terminal
 
 
+def test_the_action_at_the_last_slot_is_of_the_behaviour_policy_too() -> None:
+    """SARSA targets bootstrap from it: chosen with the epsilon of the others, though it is not taken."""
+    environment = ProbeGame()
+
+    def act(learner: Any, memory: Any, view: Any, key: Any, epsilon: jax.Array) -> tuple[Any, jax.Array]:
+        return memory, jnp.full((len(view.starts), 2), jnp.int32(10 * epsilon))
+
+    rollout = Rollout(environment, environment.params, _method(environment).algorithm()._replace(act=act))
+    team = rollout.reset(jax.random.key(0), 2)
+    rows = rollout.run((), team, jax.random.key(1), jnp.float32(0.1), 4)[1]
+    assert rows.actions.shape == (2, 5, 2) and (rows.actions == 1).all()
+
+
 def test_rows_continue_where_the_last_one_ended() -> None:
     _, _, _, _, (first, second), _ = _run(False, rollouts=2)
     truncated_at_end = (first.packed.time[:, -1] == LIMIT) & ~first.starts[:, -1]

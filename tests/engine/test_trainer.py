@@ -212,6 +212,23 @@ def test_training_explores_by_the_schedule() -> None:
     assert int(state.updates) == 0
 
 
+def test_an_update_has_a_batch_and_a_random_stream_of_its_own() -> None:
+    experiment = _small("vdn", "matrix_game", "training.updates_per_iteration=3", "training.batch_size=8")
+    program, numbers = Program(experiment), experiment.numbers()
+    trainer, told = program.trainer(numbers), []
+
+    def update(learner: Any, batch: Any, key: Any, progress: Any) -> Any:
+        told.append((jax.random.key_data(key).tolist(), np.asarray(batch.rewards).tolist()))
+        return learner, {"loss": jnp.float32(0)}
+
+    state = jax.jit(program.train)(0, 2, jax.jit(program.init)(jax.random.key(0), numbers), numbers)
+    trainer.algorithm = trainer.algorithm._replace(update=update)
+    for number in range(3, 6):  # of the second iteration
+        trainer._update(jnp.int32(number), state, state.learner)
+    keys, batches = zip(*told, strict=True)
+    assert len(set(map(str, keys))) == len(set(map(str, batches))) == 3
+
+
 def test_layout_spreads_seeds() -> None:
     assert choose_layout(1, 2, 4) == choose_layout(4, 8, 4)
     assert choose_layout(4, 2, 1).maps == 2

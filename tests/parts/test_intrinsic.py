@@ -96,9 +96,11 @@ def test_rnd_rewards_equal_loops(floor: float, divided: bool) -> None:
         assert state.moments.seen == len(met)
 
 
-def test_predictor_takes_adams_step_and_the_fixed_network_none() -> None:
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_predictor_takes_adams_step_and_the_fixed_network_none(scale: float) -> None:
     """Adam's first step is the step size times the gradient's sign (nearly); no clipping, whatever the scale."""
     part, steps = _rnd(predictor_learning_rate=1e-3), _steps()
+    steps = steps._replace(next_state=scale * steps.next_state)
     state = part.init(jax.random.key(0))
     fixed, predictor = as_float64((state.fixed, state.predictor))
     after, *_ = part.fit(state, steps)
