@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
         curves.append(curve(run, "evaluation_return", f"{method}, p = {penalty:g}"))
-        last = run.metrics().groupby("seed").last()["evaluation_return"].to_numpy()
+        last = record.final(run.metrics(), "seed")["evaluation_return"].to_numpy()
         frames.append(run.tidy().assign(method=method, penalty=penalty))
         rows.append((method, penalty, last, run.record))
     name = options.name or f"predator_prey_{'_'.join(options.methods)}"
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table("method", "punishment", "greedy return, mean", "each seed", "steps/s, all seeds", "minutes")
     for method, penalty, last, found in rows:
         table.add_row(
-            method, f"{penalty:g}", f"{np.mean(last):.1f}", " ".join(f"{value:.1f}" for value in last),
+            method, f"{penalty:g}", f"{np.nanmean(last):.1f}", " ".join(f"{value:.1f}" for value in last),
             f"{found.get('steps_per_second', math.nan):,.0f}", f"{found.get('train_seconds', math.nan) / 60:.1f}",
         )  # fmt: skip
     console.print(table)

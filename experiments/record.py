@@ -57,6 +57,11 @@ def unfinished(path: Path) -> Iterator[Path]:
         partial.replace(path)
 
 
+def final(frame: "pd.DataFrame", *run: str) -> "pd.DataFrame":
+    """The last evaluation of every run, which these columns name; of a seed that died it is NaN, and stays so."""
+    return frame.sort_values("env_steps").drop_duplicates(list(run), keep="last").sort_values(list(run))
+
+
 def write_table(path: Path, frame: "pd.DataFrame") -> None:
     """Writes a parquet file, the old one or the new one being there at any time. Raises `DiskError`."""
     files.write_whole(path, lambda file: frame.to_parquet(file, index=False))

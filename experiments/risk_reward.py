@@ -161,7 +161,12 @@ def report(frame: "pd.DataFrame") -> "tuple[dict[str, Any], dict[str, Figure]]":
     """Prints the final evaluations; returns them, and pictures by the ends of their names."""
     from marlx.analysis.comparisons import proportions, spreads
 
-    last = frame.sort_values("env_steps").groupby(["setting", "method", "game", "seed"]).last()
+    run = ["setting", "method", "game", "seed"]
+    last = record.final(frame, *run).set_index(run)
+    alive = last["return"].notna()
+    if not alive.all():
+        print(f"{(~alive).sum()} of {len(last)} runs died and are left out")
+    last = last[alive]
     last["optimal"] = last["normalised_return"] > 1 - 1e-4
     last["agreement"] = last["return"] >= 0
     means = last.groupby(["setting", "method"], sort=False).mean(numeric_only=True)

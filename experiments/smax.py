@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for method, experiment in of_methods.items():
             out = options.runs / f"{method}_{scenario}"
             run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
-            last = run.metrics().groupby("seed").last()
+            last = record.final(run.metrics(), "seed")
             shown = [" ".join(f"{value:.2f}" for value in last[metric]) for metric in METRICS]
             table.add_row(scenario, method, *shown, f"{run.record['steps_per_second']:,.0f}")
             runs[method] = run

@@ -13,7 +13,7 @@ from marlx_envs.options import UsageError
 from marlx_envs.risk_reward import draw_game
 
 import marlx
-from experiments import critic_fit, record, side_by_side, words
+from experiments import critic_fit, record, risk_reward, side_by_side, words
 from experiments.record import RESULTS
 from marlx.host.lanes import Lanes
 from tests.host.written_runs import write_run
@@ -196,3 +196,21 @@ def test_a_game_among_others_is_the_game_alone(width: int, monkeypatch: pytest.M
     assert together["loss"].shape[:2] == (3, 2) and np.isfinite(together["loss"][..., -1]).all()
     for name, found in alone.items():
         np.testing.assert_allclose(found[0], together[name][2], rtol=1e-5, atol=1e-6)
+
+
+def test_a_seed_that_died_has_no_final_evaluation() -> None:
+    table = pd.DataFrame({
+        "seed": [1, 0, 0, 1], "env_steps": [10, 10, 20, 20], "evaluation_return": [3.0, 1.0, 2.0, np.nan],
+    })  # fmt: skip
+    np.testing.assert_array_equal(record.final(table, "seed")["evaluation_return"], [2.0, np.nan])
+
+
+def test_risk_reward_leaves_dead_runs_out(capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_parquet(RESULTS / "risk_reward_qtran.parquet")
+    mine = table["game"].eq(table["game"].iloc[0]) & table["env_steps"].eq(table["env_steps"].max())
+    poisoned = table.copy()
+    poisoned.loc[mine, ["return", "normalised_return"]] = np.nan
+    with_dead, _ = risk_reward.report(poisoned)
+    assert f"{mine.sum()} of {len(table.groupby(['method', 'game', 'seed']))} runs died" in capsys.readouterr().out
+    without, _ = risk_reward.report(table[table["game"] != table["game"].iloc[0]])
+    assert with_dead == without

@@ -345,6 +345,7 @@ class Job:
             self.firsts = [*(start for start in self.firsts if start < first), first]
             Recorder(self.path).keep(self.firsts, len(self.plan.evaluations), 0)
             self.keeper.forget_chunk(first)
+            self.ledger.forget(self.lanes.columns(slice(first, None)))
             self.halved = True
         self._tell(f"the device's memory ran out; {self._at_a_time()}")
 

@@ -70,6 +70,11 @@ class Ledger:
         self.record["layout"] = dataclasses.asdict(fleet.layout)
         self.write()
 
+    def forget(self, columns: Mapping[str, Array]) -> None:
+        """Takes back that some seeds went wrong, before they are trained anew."""
+        lanes = set(zip(*(x.tolist() for x in columns.values()), strict=True))
+        self.record["dead"] = [x for x in self.record["dead"] if tuple(x[name] for name in columns) not in lanes]
+
     def bury(self, columns: Mapping[str, Array], steps: Array, causes: Array) -> list[str]:
         """Notes the seeds that went wrong since the last evaluation; returns a line for each."""
         known = [{name: entry[name] for name in columns} for entry in self.record["dead"]]

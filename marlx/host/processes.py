@@ -1,5 +1,6 @@
 """Processes of this host, each with GPUs of its own: no two share fate, one that dies leaves the others at work."""
 
+import itertools
 import os
 import re
 import signal
@@ -101,7 +102,10 @@ def accelerators() -> list[str]:
     if platforms.split(",")[0] not in ("cuda", "gpu") or not there or not any(map(find_spec, PLUGINS)):
         return []
     mine = os.environ.get(VISIBLE)
-    return there if mine is None else [word for word in mine.split(",") if word.strip()]
+    if mine is None:
+        return there
+    named = itertools.takewhile(lambda word: not word.strip().startswith("-"), mine.split(","))  # -1 hides what follows
+    return [word for word in named if word.strip()]
 
 
 def common_width(lanes: int, count: int) -> list[str]:

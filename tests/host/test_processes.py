@@ -73,6 +73,8 @@ def test_gpus_that_jax_would_take(three_gpus: None, monkeypatch: pytest.MonkeyPa
     for name, value in (
         ("JAX_PLATFORMS", "cpu,cuda"),
         ("CUDA_VISIBLE_DEVICES", ""),
+        ("CUDA_VISIBLE_DEVICES", "-1"),
+        ("CUDA_VISIBLE_DEVICES", " -1,2"),
     ):
         with monkeypatch.context() as patched:
             patched.setenv(name, value)

@@ -19,11 +19,13 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.host import directory, files, job
 from marlx.host.cli import main
+from marlx.host.lanes import Lanes
+from marlx.host.ledger import Ledger
 from marlx.host.metrics import Recorder
 from marlx.host.signals import Interrupted
 
 from .conftest import SMALL
-from .resuming import assert_same, paths, run, stopped
+from .resuming import assert_same, experiment, paths, run, stopped
 
 SLOW = pytest.mark.slow
 GRID = {"training.learning_rate": [1e-3, 1e-2]}
@@ -371,3 +373,11 @@ def test_a_poisoned_seed_dies_alone(tmp_path: Path, algorithm: str) -> None:
 def test_a_run_can_be_repeated_from_what_it_wrote(whole: Path, tmp_path: Path) -> None:
     assert main(["repeat", str(whole), "--out", str(tmp_path / "again"), "--quiet"]) == 0
     assert_same(whole, tmp_path / "again")
+
+
+def test_deaths_of_a_chunk_that_begins_anew_are_taken_back(tmp_path: Path) -> None:
+    lanes = Lanes(experiment("iql"), [3, 5], {"training.gamma": [0.5, 0.9]})
+    dead = [{**point, "seed": seed, "env_steps": 8, "cause": "loss"} for point in lanes.points for seed in (3, 5)]
+    ledger = Ledger(tmp_path, lanes, 0, {"dead": dead})
+    ledger.forget(lanes.columns(slice(1, None)))
+    assert ledger.record["dead"] == dead[:1]
