@@ -17,6 +17,7 @@ import marlx
 from marlx.engine import widths
 from marlx.experiment import from_dict
 from marlx.host import directory, job, parameters
+from marlx.host.cli import main
 from marlx.host.files import DiskError
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
@@ -24,6 +25,7 @@ from marlx.host.results import difference, plain
 from marlx.host.signals import Interrupted
 
 from .conftest import SMALL
+from .written_runs import write_run
 
 NAMES = b"environment_name = 'matrix_game'\n"
 FILES = {"checkpoints", "events.log", "experiment.toml", "metrics.parquet", "parameters.npz", "run.toml"}
@@ -363,3 +365,21 @@ class _Timed:
 
     def compile(self) -> None:
         """Nothing is compiled."""
+
+
+@pytest.mark.parametrize("split, asked", [(1, 1), (4, 16)])
+def test_a_run_whose_devices_share_rows_has_all_cores_again(
+    split: int, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--split-rows need not be said again; devices are settled before the program is made."""
+    write_run(tmp_path / "run", Lanes(experiment(), [0]), layout={"split": split})
+    settled: list[int] = []
+
+    def prepare(seeds: int, cache: bool = True) -> None:
+        settled.append(seeds)
+        raise Interrupted("far enough", 0)
+
+    monkeypatch.setattr("marlx.host.backend.prepare", prepare)
+    monkeypatch.setattr("marlx.host.backend.cores", lambda: 16)
+    main(["train", "iql", "matrix_game", *SMALL, "--seeds", "1", "--out", str(tmp_path / "run"), "--resume"])
+    assert settled == [asked]

@@ -79,7 +79,8 @@ def run(found: argparse.Namespace) -> int:
 
     from marlx.host import backend
 
-    backend.prepare(backend.cores() if found.split_rows else len(seeds), not found.no_cache)
+    shared = found.split_rows or (found.resume and _shares_rows(out))
+    backend.prepare(backend.cores() if shared else len(seeds), not found.no_cache)
 
     from marlx.experiment import configure
     from marlx.host.processes import is_one_of_several
@@ -104,6 +105,14 @@ def run(found: argparse.Namespace) -> int:
     if not is_one_of_several():
         show_run(run)
     return 0
+
+
+def _shares_rows(out: Any) -> bool:
+    """Whether a run that was stopped in a directory has devices that share rows, which it then needs again."""
+    from marlx.host import directory
+    from marlx.host.results import load_run
+
+    return directory.holds_run(directory.locate(out)) and load_run(out).record.get("layout", {}).get("split", 1) > 1
 
 
 def _width(found: argparse.Namespace) -> int | str | None:
