@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,8 @@ import pytest
 
 import marlx
 from marlx.host.cli import COMMANDS
+from marlx.host.lanes import Lanes
+from marlx.host.sweep import FIELDS, read_sweep
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -153,3 +156,16 @@ def test_tables_of_defaults_beside_a_profile_are_those_of_the_code() -> None:
                 said = re.split(r", (?=[\d.])", re.split(r":| \(", cell)[0])
                 known = [str(experiment[section][name]).removesuffix(".0").lower() for section, name in fields]
                 assert known == [value.replace(",", "") for value in said], (method, row)
+
+
+def test_the_sweep_file_that_is_shown(tmp_path: Path) -> None:
+    """It is read as it stands, has as many programs and seeds as the text says, and every field of a sweep."""
+    text = (DOCS / "sweeps.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "shown.toml").write_text(shown)
+    sweep, small = (read_sweep(tmp_path / "shown.toml", variant) for variant in (None, "small"))
+    assert len(sweep.cells) == 4 and "the file above has four" in text
+    assert {len(Lanes(cell.experiment, sweep.seeds, cell.grid)) for cell in sweep.cells} == {40}
+    assert "40 seeds in all" in text
+    assert (len(small.seeds), len(small.cells)) == (2, 4)
+    assert set(tomllib.loads(shown)) == set(FIELDS)
