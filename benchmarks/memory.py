@@ -7,6 +7,7 @@ import marlx_envs
 
 import marlx
 from benchmarks.common import Table
+from marlx.engine.memory import tree_bytes
 from marlx.program import Program
 
 
@@ -17,8 +18,8 @@ def run(*, quick: bool) -> list[Table]:
         experiment = marlx.configure(algorithm, environment, "training.buffer_size=5000", "training.num_envs=8")
         program = Program(experiment)
         state = jax.eval_shape(program.init, jax.random.key(0), experiment.numbers())
-        replay = _bytes(state.replay)
-        rest = _bytes(state) - replay
+        replay = tree_bytes(state.replay)
+        rest = tree_bytes(state) - replay
         slots = 5_000 * (program.plan.rollout_steps + 1)
         plain = slots * _plain_bytes(marlx_envs.make(environment).spec)
         rows.append((f"{algorithm}, {environment}", replay / 1e6, plain / 1e6, plain / replay, rest / 1e6))
@@ -30,7 +31,3 @@ def _plain_bytes(spec: Any) -> int:
     """A slot as PyMARL2 keeps it: observations, state, masks, one-hot actions, reward and flags in 4 bytes each."""
     per_agent = spec.observation_size + 2 * spec.n_actions + 1
     return 4 * (spec.n_agents * per_agent + spec.state_size + 3)
-
-
-def _bytes(tree: Any) -> int:
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))

@@ -13,6 +13,7 @@ from marlx_envs import jaxmarl
 import marlx
 from benchmarks.common import BATTLE, Table
 from benchmarks.throughput import play, rate
+from marlx.engine.memory import tree_bytes
 from marlx.engine.seeds import ROWS, Fleet
 from marlx.exploration import uniform_available
 from marlx.program import Program
@@ -101,7 +102,7 @@ def _training(repeats: int, layouts: tuple[tuple[int, int], ...]) -> Table:
         per_second = rate(fleet, program, 4, repeats)
         update = count / per_second * program.plan.steps_per_iteration / experiment.training["updates_per_iteration"]
         state = jax.eval_shape(Program(experiment).init, jax.random.key(0), experiment.numbers())
-        replay = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.replay)) / 1e6
+        replay = tree_bytes(state.replay) / 1e6
         rows.append((count, "yes" if split > 1 else "no", per_second, 1e3 * update, replay, compiling))
     columns = ("seeds", "rows split", "steps/s", "ms an update, with rollout", "replay MB a seed", "compile s")
     return Table("QMIX on 2s3z, learning phase, all seeds together", columns, rows)

@@ -1,6 +1,6 @@
 """The protocol of every environment: pure functions on arrays of fixed shape, one team, no dict of agents.
 
-Axis letters here and everywhere: N agents, A actions of one agent, O observation features, S global-state features.
+Axis letters: N agents, A actions of one agent, O observation features, D features of the global state.
 An environment object holds static sizes and the defaults of its numeric options; whatever may vary between
 seeds of one compiled program is in `params`, the last argument of every function.
 """
@@ -88,7 +88,7 @@ class Environment(abc.ABC):
 
     @abc.abstractmethod
     def global_state(self, state: State, params: Params | None = None) -> jax.Array:
-        """Global state, float32 [S]."""
+        """Global state, float32 [D]."""
 
     @abc.abstractmethod
     def available_actions(self, state: State, params: Params | None = None) -> jax.Array:

@@ -66,7 +66,7 @@ class JaxMarlState(NamedTuple):
     inner: Any  # jaxmarl's state
     observations: jax.Array  # float32 [N O]
     available: jax.Array  # bool [N A]
-    world: jax.Array | None  # float32 [S], where jaxmarl has a global state
+    world: jax.Array | None  # float32 [D], where jaxmarl has a global state
     time: Any  # int32 [], environment steps done
 
 
@@ -181,7 +181,7 @@ class JaxMarl(Environment):
         return state.observations
 
     def global_state(self, state: JaxMarlState, params: Params | None = None) -> jax.Array:
-        """Float32 [S]."""
+        """Float32 [D]."""
         return state.observations.reshape(-1) if state.world is None else state.world
 
     def available_actions(self, state: JaxMarlState, params: Params | None = None) -> jax.Array:

@@ -186,7 +186,7 @@ class PredatorPrey(PredatorPreyOptions, Environment):
         return views(self.grid, self.view_radius, jnp.where(active, agents, BLIND), layers)
 
     def global_state(self, state: PredatorPreyState, params: Params | None = None) -> jax.Array:
-        """Float32 [S], the whole grid with the channels of an observation, frozen agents that stay on it included."""
+        """Float32 [D], the whole grid with the channels of an observation, frozen agents that stay on it included."""
         cells = self.grid.cell(*np.divmod(np.arange(self.height * self.width), self.width))
         return picture(cells, self._layers(state.agents, state.prey))
 

@@ -161,7 +161,7 @@ class Smax(Environment):
         return self.core.observe(state)
 
     def global_state(self, state: Battle, params: Params | None = None) -> jax.Array:
-        """Float32 [S], `smax_battle.normalised_state` or `raw_state`."""
+        """Float32 [D], `smax_battle.normalised_state` or `raw_state`."""
         if self.state == "jaxmarl":
             return self.core.raw_state(state)
         return smax_battle.normalised_state(state, self.core.kinds(state), self.spec.n_agents)

@@ -142,7 +142,7 @@ class NativeEngine:
         return smax_battle.observe(battle, self.kinds(battle), self.n_allies)
 
     def raw_state(self, battle: Battle) -> jax.Array:
-        """Global state in jaxmarl's form, float32 [S]."""
+        """Global state in jaxmarl's form, float32 [D]."""
         return smax_battle.raw_state(battle, self.kinds(battle), self.n_allies)
 
     def available_actions(self, battle: Battle) -> jax.Array:

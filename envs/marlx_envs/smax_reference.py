@@ -100,7 +100,7 @@ class ReferenceEngine(NativeEngine):
         return jnp.stack([observations[agent] for agent in self.inner.agents])
 
     def raw_state(self, battle: Battle) -> jax.Array:
-        """Global state, float32 [S]."""
+        """Global state, float32 [D]."""
         return self.inner.get_world_state(self.to_inner(battle))
 
     def available_actions(self, battle: Battle) -> jax.Array:

@@ -22,7 +22,7 @@ class Tables:
         transitions: the next state, int32 [K A ... A].
         terminal: whether the step ends the episode, bool [K A ... A].
         observations: float32 [K N O].
-        states: float32 [K S].
+        states: float32 [K D].
         episode_limit: environment steps after which an episode ends at the latest.
         start: the first state.
         limit_is_terminal: whether ending at the limit is a termination (no bootstrap) or a truncation.
@@ -53,7 +53,7 @@ class Tables:
         if self.observations.ndim != 3 or self.observations.shape[1] not in (1, self.n_agents):
             raise ValueError(f"observations must be [K, N or 1, O], not {self.observations.shape}")
         if self.states.ndim != 2 or self.states.shape[0] != self.n_states:
-            raise ValueError(f"states must be [K, S] with K = {self.n_states}, not {self.states.shape}")
+            raise ValueError(f"states must be [K, D] with K = {self.n_states}, not {self.states.shape}")
         if not (0 <= self.start < self.n_states and self.episode_limit >= 1):
             raise ValueError(f"start {self.start} or episode_limit {self.episode_limit} out of range")
         if self.transitions.min() < 0 or self.transitions.max() >= self.n_states:

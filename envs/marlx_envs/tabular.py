@@ -86,7 +86,7 @@ class TabularEnvironment(Environment):
         return jnp.broadcast_to(observations, (self.tables.n_agents, observations.shape[-1]))
 
     def global_state(self, state: TabularState, params: Params | None = None) -> jax.Array:
-        """Global state, float32 [S]."""
+        """Global state, float32 [D]."""
         return jnp.asarray(self.tables.states)[state.current]
 
     def available_actions(self, state: TabularState, params: Params | None = None) -> jax.Array:

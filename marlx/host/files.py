@@ -120,11 +120,10 @@ def check_space(path: Path, needed: int) -> None:
 
 
 def _size(count: int) -> str:
-    unit = next(unit for unit in ("kB", "MB", "GB", "TB") if count < 1000 * 1000 ** (1 + _UNITS[unit]) or unit == "TB")
-    return f"{count / 1000 ** (1 + _UNITS[unit]):.3g} {unit}"
-
-
-_UNITS = {"kB": 0, "MB": 1, "GB": 2, "TB": 3}
+    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
 
 
 def _umask() -> int:
