@@ -144,9 +144,7 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
         with suppress(ValueError):  # too large a game
             ideal = project(truth, np.full(truth.shape, 1 / truth.size)).table
             gap = np.abs(outcomes["qmix"].table - ideal).max()
-            Console().print(
-                f"qmix, mean table and the closest monotonic one (MRVF eq. 12): at most {gap:.2f} apart"
-            )
+            Console().print(f"qmix, mean table and the closest monotonic one (MRVF eq. 12): at most {gap:.2f} apart")
     if picture and truth.ndim == 2:
         picture.parent.mkdir(parents=True, exist_ok=True)
         tables = {name: outcome.table for name, outcome in outcomes.items()}

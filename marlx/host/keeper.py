@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from marlx.analysis.statistics import iqm
@@ -79,11 +80,12 @@ class Keeper:
         if any(name.startswith("replay/") for name in saved.arrays):
             state = fleet.pad(checkpoints.restore(saved.arrays, shapes, rows))
             return Position(iteration, recorded, state, busy=busy)
-        state = fleet.pad(checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows))
+        state = checkpoints.restore(saved.arrays, shapes._replace(replay=None), rows)
         self._tell(
             "the checkpoint has no replay: it is filled by fresh play, so the run is not the one it would have been"
         )
-        state = fleet.refill(iteration, state._replace(replay=fleet.init().replay))
+        empty = jax.tree.map(lambda x: np.zeros((len(rows), *x.shape[1:]), x.dtype), shapes.replay)
+        state = fleet.refill(iteration, fleet.pad(state._replace(replay=empty)))
         return Position(iteration, recorded, state, busy=busy)
 
     def newest_first(self) -> Iterator[Saved]:
