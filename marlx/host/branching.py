@@ -95,7 +95,8 @@ def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArra
     checkpoints.save({**notes, **fresh}, {name: array[rows] for name, array in saved.arrays.items()})
     checkpoints.close()
     same = source.record["hardware"]["platform"] == provenance.hardware()["platform"]
-    names = ("format", "base_seed", "grid", "versions", *(["layout"] if same else []))  # else another width suits
+    layout = ["layout"] if same else []  # else another width suits
+    names = ("format", "base_seed", "grid", "versions", "code", *layout)
     record: dict[str, Any] = {name: source.record[name] for name in names if name in source.record}
     record |= {
         "seeds": seed_ids.text(lanes.seeds),

@@ -145,6 +145,8 @@ class Job:
         ledger, recorder = self.ledger, Recorder(self.path)
         if ledger.changed:
             self._tell(f"other versions than before, so numbers may differ in their last bits: {ledger.changed}")
+        if ledger.rewritten:
+            self._tell(f"other code of {ledger.rewritten} than before: what follows is not what it would have been")
         trouble = None
         for saved in self.keeper.newest_first():
             notes = saved.notes

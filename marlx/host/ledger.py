@@ -40,9 +40,11 @@ class Ledger:
             "status": "running",
             "result": {},
             "versions": provenance.versions(),
+            "code": provenance.code(lanes.experiment),
             "hardware": provenance.hardware(),
         }
         self.changed = _difference(dict((record or {}).get("versions", {})), self.record["versions"])
+        self.rewritten = provenance.rewritten((record or {}).get("code", {}), self.record["code"])
 
     @property
     def name(self) -> str:

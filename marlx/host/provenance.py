@@ -1,12 +1,18 @@
-"""What a result was made with: versions and hardware, for `run.toml` and for benchmarks."""
+"""What a result was made with: versions, code and hardware, for `run.toml` and for benchmarks."""
 
+import hashlib
 import importlib.metadata
+import inspect
 import os
 import platform
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marlx.experiment import Experiment
 
 DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "chex", "numpy", "pandas", "pyarrow")
@@ -21,6 +27,31 @@ def versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def code(experiment: "Experiment") -> dict[str, str]:
+    """A digest of the source of each part of an experiment: its environment, and what its method is made of."""
+    import marlx_envs
+
+    from marlx.algorithms import ALGORITHMS
+
+    parts = ALGORITHMS[experiment.algorithm_name].load_rule().parts(experiment.algorithm)
+    classes = [marlx_envs.ENVIRONMENTS[experiment.environment_name].load(), *(part for part, _ in parts)]
+    return {part.__name__: hashlib.sha256(_source(part).encode()).hexdigest()[:16] for part in classes}
+
+
+def rewritten(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The parts whose source is another than before, in words; empty if there are none."""
+    return ", ".join(name for name in now if before.get(name, now[name]) != now[name])
+
+
+def _source(part: type) -> str:
+    with suppress(OSError, TypeError):
+        return inspect.getsource(part)
+    functions = (getattr(x, "fget", x) for x in vars(part).values())  # of a class of a notebook they alone have one
+    with suppress(OSError, TypeError):
+        return "".join(inspect.getsource(x) for x in functions if inspect.isfunction(x))
+    return ""
 
 
 def hardware() -> dict[str, Any]:

@@ -35,6 +35,7 @@ _KINDS: dict[str, Any] = _NEEDED | {
     "grid": {str: [_NUMBER]},
     "layout": {str: _WHOLE},
     "versions": {str: str},
+    "code": {str: str},
     "result": {str: {str: _NUMBER}},
     "env_steps": _WHOLE,
     **dict.fromkeys(_TIMES, _NUMBER),

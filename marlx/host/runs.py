@@ -1,5 +1,6 @@
 """`train`: many seeds of an experiment from start to end, on disk. No input or output happens in compiled code."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from marlx.host import backend, directory, limits, seed_ids
 from marlx.host.files import check_toml
 from marlx.host.job import Job, Settings
 from marlx.host.lanes import Grid, Lanes
+from marlx.host.provenance import code, rewritten
 from marlx.host.results import Run, difference, load_run, recorded
 from marlx.host.tracking import check_mode, check_tensorboard
 
@@ -65,6 +67,9 @@ def train(
             )
         if existing.finished:
             existing.need(directory.METRICS, directory.PARAMETERS)
+            if changed := rewritten(existing.record.get("code", {}), code(experiment)):
+                told = f"{existing.path} was trained by other code of {changed}, and stays as it is"
+                sys.stderr.write(f"marlx: {told}; choose another directory to train anew\n")
             return existing
     else:
         check_toml(directory.EXPERIMENT, recorded(experiment))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from marlx_envs.discovery import Entry
 from marlx_envs.options import UsageError
 
 import marlx
@@ -23,6 +25,8 @@ from marlx.host.lanes import Lanes
 from marlx.host.ledger import Ledger
 from marlx.host.metrics import Recorder
 from marlx.host.signals import Interrupted
+from marlx.mixers import MIXERS
+from marlx.mixers.vdn import VDN
 
 from .conftest import SMALL
 from .resuming import assert_same, experiment, paths, run, stopped
@@ -381,3 +385,47 @@ def test_deaths_of_a_chunk_that_begins_anew_are_taken_back(tmp_path: Path) -> No
     ledger = Ledger(tmp_path, lanes, 0, {"dead": dead})
     ledger.forget(lanes.columns(slice(1, None)))
     assert ledger.record["dead"] == dead[:1]
+
+
+def _doubled() -> type[VDN]:
+    @dataclass(frozen=True)
+    class Mine(VDN):
+        """VDN's sum twice, until someone edits it."""
+
+        def apply(self, params: Any, utilities: jax.Array, state: jax.Array, context: Any = None) -> jax.Array:
+            return 2 * utilities.sum(-1)
+
+    return Mine
+
+
+def _negated() -> type[VDN]:
+    @dataclass(frozen=True)
+    class Mine(VDN):
+        """What it is edited to."""
+
+        def apply(self, params: Any, utilities: jax.Array, state: jax.Array, context: Any = None) -> jax.Array:
+            return -utilities.sum(-1)
+
+    return Mine
+
+
+def test_other_code_than_before_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def edited(part: type) -> None:
+        monkeypatch.setitem(MIXERS._all(), "mine", Entry(name="mine", summary="", source="", factory=part))
+
+    edited(_doubled())
+    words = ("vdn", "algorithm.mixer=mine")
+    assert experiment(*words).algorithm["mixer"] == "mine"
+    stopped(tmp_path / "run", monkeypatch, *words)
+    log = tmp_path / "run" / "events.log"
+    edited(_negated())
+    run(tmp_path / "run", *words, resume=True)
+    assert log.read_text().count("other code of Mine than before: what follows is not what") == 1
+    capsys.readouterr()
+    run(tmp_path / "run", *words, resume=True)
+    assert capsys.readouterr().err == ""
+    edited(_doubled())
+    run(tmp_path / "run", *words, resume=True)
+    assert "run was trained by other code of Mine, and stays as it is; choose" in capsys.readouterr().err
