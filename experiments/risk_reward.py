@@ -6,6 +6,7 @@ has been measured stays in the table, so that a command can be stopped and given
 
 import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -170,17 +171,19 @@ def report(frame: "pd.DataFrame") -> "tuple[dict[str, Any], dict[str, Figure]]":
     last["optimal"] = last["normalised_return"] > 1 - 1e-4
     last["agreement"] = last["return"] >= 0
     means = last.groupby(["setting", "method"], sort=False).mean(numeric_only=True)
+    games = last.reset_index().groupby(["setting", "method"])["game"].nunique()
     commands = frame.groupby(["setting", "method"])["command"].first().dropna()  # the oldest rows have none
     known = [*itertools.product(SETTINGS, METHODS)]
     order = sorted(means.index, key=lambda pair: known.index(pair) if pair in known else len(known))
     means = means.loc[order].reset_index()
-    table = Table("setting", "method", "normalised return", "at the optimum", "agreement", "rounds 1, 2, 3", "s")
+    table = Table("setting", "method", "normalised return", "at the optimum [95%]", "agreement", "rounds 1, 2, 3", "s")
     values: dict[str, dict[str, Any]] = {setting: {} for setting in means["setting"]}
     found: dict[str, Any] = {}
     for mean in means.to_dict("records"):
         setting, method = mean.pop("setting"), mean.pop("method")
         table.add_row(
-            setting, method, f"{mean['normalised_return']:.2f}", f"{mean['optimal']:.0%}", f"{mean['agreement']:.0%}",
+            setting, method, f"{mean['normalised_return']:.2f}",
+            f"{mean['optimal']:.0%} {interval(mean['optimal'], games[setting, method])}", f"{mean['agreement']:.0%}",
             ", ".join(f"{mean[name]:.0%}" for name in ROUNDS if mean[name] >= 0), f"{mean['seconds']:.0f}",
         )  # fmt: skip
         values[setting][method] = last["normalised_return"].xs((setting, method)).to_numpy()
@@ -193,6 +196,13 @@ def report(frame: "pd.DataFrame") -> "tuple[dict[str, Any], dict[str, Figure]]":
     if len(shown):
         pictures["_rounds"] = proportions(shown, "% of final actions taken from each round")
     return found, pictures
+
+
+def interval(share: float, games: int, z: float = 1.96) -> str:
+    """Wilson's 95% interval of a share, with games as trials: the seeds of one game are not independent."""
+    middle, half = share + z**2 / (2 * games), z * math.sqrt(share * (1 - share) / games + (z / (2 * games)) ** 2)
+    low, high = ((middle + side * half) / (1 + z**2 / games) for side in (-1, 1))
+    return f"[{abs(low):.0%}, {high:.0%}]"  # of none, -0 by rounding
 
 
 if __name__ == "__main__":

@@ -214,3 +214,11 @@ def test_risk_reward_leaves_dead_runs_out(capsys: pytest.CaptureFixture[str]) ->
     assert f"{mine.sum()} of {len(table.groupby(['method', 'game', 'seed']))} runs died" in capsys.readouterr().out
     without, _ = risk_reward.report(table[table["game"] != table["game"].iloc[0]])
     assert with_dead == without
+
+
+@pytest.mark.parametrize(
+    "share, games, expected", [(0.0, 20, "[0%, 16%]"), (0.5, 20, "[30%, 70%]"), (1.0, 8, "[68%, 100%]")]
+)
+def test_interval_of_a_share(share: float, games: int, expected: str) -> None:
+    """Wilson 1927; the numbers by hand."""
+    assert risk_reward.interval(share, games) == expected
