@@ -70,6 +70,7 @@ PUBLISHED: list[tuple[str, str, str, dict[str, Any]]] = [
     ("pow", "cw_qmix", "matrix_game", {"epsilon_start": 1.0, "epsilon_end": 1.0, "alpha": 0.0, "critic_width": 256}),
     ("mrvf", "vdn", "predator_prey", {"td_lambda": 0.0, "epsilon_steps": 50_000, "batch_size": 32, "num_envs": 8}),
     *((p, "qplex", "predator_prey", {"heads": 10, "layers": 3}) for p in ("wqmix", "na2q", "mrvf")),
+    ("mrvf", "mrvf", "risk_reward", {"share_rounds": True, "learning_rate": 5e-4, "buffer_size": 5000}),
     ("mrvf", "cw_qmix", "predator_prey", {"critic_width": 256, "alpha": 0.1}),
     ("pow", "resq", "predator_prey", {"critic_width": 128, "loss_scale": 1.0, "critic_loss_scale": 1.0}),
     ("nm", "qmix", "predator_prey", {"optimiser": "adam", "batch_size": 128, "learning_rate": 1e-3}),

@@ -90,8 +90,8 @@ class Composition(Common):
     )
     learnt_actions: str = choice(
         "mixed",
-        "joint actions that a round learns from: its greedy one, but with probability epsilon the recorded one (the "
-        "paper's policy, exploring as the data did); or always the recorded one",
+        "joint actions that a round learns from: its greedy one, but with probability epsilon, drawn for the team, "
+        "the recorded one (the paper's policy, exploring as the data did); or always the recorded one",
         ("mixed", "recorded"),
     )
 

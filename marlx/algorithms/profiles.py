@@ -72,7 +72,10 @@ PROFILES: dict[str, Overrides] = {
         "algorithm.warm_up_steps": 100_000,
     },
     # The optimiser is that of pymarl, on which it is built; environments side by side are not given.
-    "mrvf": {name: value for name, value in _PYMARL.items() if name != "training.num_envs"},
+    "mrvf": {
+        **{name: value for name, value in _PYMARL.items() if name != "training.num_envs"},
+        "algorithm.share_rounds": True,
+    },
     # Learning rate, buffer, epsilon, lambda and interval of the target are not given; SARSA targets are the method's.
     "nm": {"training.optimiser": "adam", "training.batch_size": 128},
 }

@@ -393,6 +393,7 @@ def test_methods_and_their_profile() -> None:
     assert full.algorithm["exploration"] == "centralised" and full.training["td_lambda"] == 0
     assert dict(single.algorithm) == {**full.algorithm, "rounds": 1}
     assert dict(loose.algorithm) == {**full.algorithm, "strict": False}
+    assert [x.training["td_lambda"] for x in (full, single, loose)] == [0, 0, 0]
     house = [marlx.configure(f"mrvf{x}", "predator_prey").training for x in ("", "_single", "_non_strict")]
     assert [numbers["updates_per_iteration"] for numbers in house] == [2, 2, 2]
     games = [marlx.configure(f"mrvf{x}", "risk_reward") for x in ("", "_single", "_non_strict")]
