@@ -21,7 +21,10 @@ from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
 from marlx.algorithms.profiles import PROFILES, training_numbers
 from marlx.engine.trainer import Plan, plan
+from marlx.intrinsic import INTRINSICS
+from marlx.mixers import MIXERS
 from marlx.settings import Evaluation, Training
+from marlx.weightings import WEIGHTINGS
 
 SECTIONS = ("environment", "agent", "algorithm", "training", "evaluation")
 _CLASSES: dict[str, type] = {"agent": AgentOptions, "training": Training, "evaluation": Evaluation}
@@ -82,11 +85,12 @@ def configure(algorithm: str, environment: str, *overrides: str | Mapping[str, A
     """An experiment from names and overrides ("section.name=value" or {"section.name": value}).
 
     Raises:
-        UsageError: an unknown algorithm, environment, section or field (with the nearest valid name), a wrong type, a
-            value out of range, or values that do not go together.
+        UsageError: an unknown algorithm, environment, section or field (with the nearest valid name), also one that
+            the method asks for; a wrong type, a value out of range, or values that do not go together.
     """
     method = ALGORITHMS[algorithm]
     marlx_envs.ENVIRONMENTS[environment]
+    _check_asked(algorithm, environment)
     user = parse(overrides)
     profile = user.get("algorithm.profile", method.composition.get("profile", "house"))
     if not isinstance(profile, str) or profile not in PROFILES:
@@ -139,8 +143,20 @@ def parse(overrides: tuple[str | Mapping[str, Any], ...]) -> dict[str, Any]:
 
 def _full_name(field: str) -> str:
     """What a field without its section may be, as the end of a message."""
-    full = [f"{section}.{field}" for section, part in _CLASSES.items() if field in options_of(part)]
-    return f"; did you mean '{full[0]}'?" if full else f"; sections: {', '.join(SECTIONS)}"
+    full = (f"{section}.{field}" for section in (*_CLASSES, "algorithm", "environment") if field in _fields(section))
+    found = next(full, None)
+    return f"; did you mean '{found}'?" if found else f"; sections: {', '.join(SECTIONS)}"
+
+
+def _fields(section: str) -> set[str]:
+    """Every field that a section has with some method, part or environment."""
+    if section in _CLASSES:
+        return {*options_of(_CLASSES[section])}
+    if section == "environment":
+        return {name for entry in marlx_envs.ENVIRONMENTS.values() for name in options_of(entry.load())}
+    entries = [entry for registry in (MIXERS, WEIGHTINGS, INTRINSICS) for entry in registry.values()]
+    of_parts = {name for entry in entries for name in options_of(entry.load())}
+    return of_parts.union(*(method.section_options(method.composition) for method in ALGORITHMS.values()))
 
 
 def _value(text: str) -> Any:
@@ -203,6 +219,25 @@ def _resolve(
     experiment = Experiment(algorithm, environment, **resolved, overrides=mine)
     _check_together(experiment)
     return experiment
+
+
+def _check_asked(algorithm: str, environment: str) -> None:
+    """Refuses what a method asks for and nothing has; a field that this composition alone lacks is passed over."""
+    method = ALGORITHMS[algorithm]
+    for name in method.environments:
+        if name not in marlx_envs.ENVIRONMENTS:
+            raise UsageError(f"{unknown('environment', name, marlx_envs.ENVIRONMENTS)} (of algorithm {algorithm})")
+    asked = {"defaults": method.defaults, **{f"environments[{x!r}]": own for x, own in method.environments.items()}}
+    for place, values in asked.items():
+        if not isinstance(values, Mapping):
+            raise UsageError(f"{place} of algorithm {algorithm} must be a table of fields, not {shown(values)}")
+        try:
+            for section, name in (full.split(".", 1) for full in parse((values,))):
+                offered = _options(section, algorithm, environment, {**method.composition, **_share(section, values)})
+                if name not in offered and name not in _fields(section):
+                    raise unknown(f"field of [{section}]", name, _fields(section))
+        except UsageError as error:
+            raise UsageError(f"{place} of algorithm {algorithm}: {error}") from None
 
 
 def _unknown_field(

@@ -1,16 +1,20 @@
 """Experiments: who wins when several set a value, what `replace` does, and that a record is enough to make it again."""
 
+from collections.abc import Callable
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from marlx_envs.options import UsageError, options_of
+from marlx_envs.discovery import Entry
+from marlx_envs.options import UsageError, number, options_of
 
 import marlx
 from marlx.algorithms.composition import Composition
 from marlx.algorithms.profiles import PROFILES, training_numbers
 from marlx.experiment import SECTIONS, from_dict
+from marlx.weightings.uniform import Uniform
 
 
 def test_precedence() -> None:
@@ -157,3 +161,86 @@ def test_mistakes_are_one_line(overrides: tuple[str, ...], words: str) -> None:
     with pytest.raises(UsageError) as error:
         marlx.configure("qmix", "matrix_game", *overrides)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.fixture
+def methods(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Registers a method under the name "own", for one test."""
+    monkeypatch.setattr(marlx.ALGORITHMS, "_entries", dict(marlx.ALGORITHMS))
+
+    def register(**keywords: Any) -> None:
+        marlx.ALGORITHMS.register(marlx.Method(name="own", summary="", source="", **keywords))
+
+    return register
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        (
+            {"defaults": {"training.td_lambdaa": 0.8}},
+            "defaults of algorithm own: unknown field of [training] 'td_lambdaa'; did you mean 'td_lambda'?",
+        ),
+        (
+            {"defaults": {"trainig.td_lambda": 0.8}},
+            "defaults of algorithm own: unknown section 'trainig'; did you mean 'training'?",
+        ),
+        (
+            {"defaults": {"td_lambda": 0.8}},
+            "defaults of algorithm own: expected section.name=value, not 'td_lambda'; did you mean "
+            "'training.td_lambda'?",
+        ),
+        (
+            {"defaults": {"algorithm.mixing_widht": 8}},
+            "defaults of algorithm own: unknown field of [algorithm] 'mixing_widht'; did you mean 'mixing_width'?",
+        ),
+        (
+            {"environments": {"predator_pray": {"training.batch_size": 64}}},
+            "unknown environment 'predator_pray'; did you mean 'predator_prey'? (of algorithm own)",
+        ),
+        (
+            {"environments": {"predator_prey": {"training.batch_sise": 64}}},
+            "environments['predator_prey'] of algorithm own: unknown field of [training] 'batch_sise'; did you mean "
+            "'batch_size'?",
+        ),
+        (
+            {"environments": {"predator_prey": 64}},
+            "environments['predator_prey'] of algorithm own must be a table of fields, not 64",
+        ),
+    ],
+)
+def test_a_field_that_a_method_misspells_is_named(
+    asked: dict[str, Any], message: str, methods: Callable[..., None]
+) -> None:
+    methods(**asked)
+    with pytest.raises(UsageError) as error:
+        marlx.configure("own", "matrix_game")
+    assert str(error.value) == message
+
+
+def test_a_method_may_ask_for_fields_of_other_parts_and_environments(methods: Callable[..., None]) -> None:
+    methods(defaults={"algorithm.heads": 2, "algorithm.tolerance": 1.0, "environment.miss_penalty": -2.0})
+    assert "heads" not in marlx.configure("own", "matrix_game").algorithm
+    assert marlx.configure("own", "matrix_game", "algorithm.mixer=qplex").algorithm["heads"] == 2
+
+
+@pytest.mark.parametrize(
+    "name, owner",
+    [("mixing_width", "marlx.mixers.qmix.QMIX"), ("target", "marlx.algorithms.composition.Composition")],
+)
+def test_options_of_two_parts_do_not_share_a_name(name: str, owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = make_dataclass("Own", [(name, float, number(1, ""))], bases=(Uniform,), frozen=True)
+    monkeypatch.setattr(marlx.weightings.WEIGHTINGS, "_entries", dict(marlx.weightings.WEIGHTINGS))
+    marlx.weightings.WEIGHTINGS.register(Entry(name="own", summary="", source="", factory=own))
+    with pytest.raises(UsageError, match=rf"^option {name} of \S+\.Own is one of {owner} too; rename it$"):
+        marlx.configure("qmix", "matrix_game", "algorithm.weighting=own")
+
+
+@pytest.mark.parametrize(
+    "name, full",
+    [("gamma", "training.gamma"), ("mixing_width", "algorithm.mixing_width"), ("payoff", "environment.payoff")],
+)
+def test_a_field_without_its_section_is_told_in_full(name: str, full: str) -> None:
+    with pytest.raises(UsageError) as error:
+        marlx.configure("qmix", "matrix_game", f"{name}=1")
+    assert str(error.value) == f"expected section.name=value, not '{name}=1'; did you mean '{full}'?"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from marlx_envs.options import Option, defaults_of, options_of
+from marlx_envs.options import Option, UsageError, defaults_of, options_of
 
 # The option classes of a section, each with the defaults that a registered name stands for.
 Parts = list[tuple[Any, Mapping[str, Any]]]
@@ -36,11 +36,30 @@ class Method:
         return importlib.import_module(self.rule if "." in self.rule else f"marlx.algorithms.{self.rule}")
 
     def section_options(self, values: Mapping[str, Any]) -> dict[str, Option]:
-        """The fields of section `algorithm` where it has these values: those of the parts that they name."""
-        parts: Parts = self.load_rule().parts(values)
-        return {name: option for part, _ in parts for name, option in options_of(part).items()}
+        """The fields of section `algorithm` where it has these values: those of the parts that they name.
+
+        Raises:
+            UsageError: two parts have an option of one name, which one value would set for both.
+        """
+        owners: dict[str, Any] = {}
+        found: dict[str, Option] = {}
+        for part, _ in self._parts(values):
+            for name, option in options_of(part).items():
+                if name in owners:
+                    raise UsageError(f"option {name} of {_full(part)} is one of {_full(owners[name])} too; rename it")
+                owners[name], found[name] = part, option
+        return found
 
     def section_defaults(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Default of every one of them."""
-        parts: Parts = self.load_rule().parts(values)
-        return {name: value for part, own in parts for name, value in {**defaults_of(part), **own}.items()}
+        return {
+            name: value for part, own in self._parts(values) for name, value in {**defaults_of(part), **own}.items()
+        }
+
+    def _parts(self, values: Mapping[str, Any]) -> Parts:
+        found: Parts = self.load_rule().parts(values)
+        return found
+
+
+def _full(part: type) -> str:
+    return f"{part.__module__}.{part.__qualname__}"
