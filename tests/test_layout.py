@@ -11,7 +11,7 @@ from pathlib import Path
 
 import marlx_envs
 import pytest
-from marlx_envs.discovery import Entry, declarations
+from marlx_envs.discovery import Entry, Registry, declarations
 from marlx_envs.options import UsageError
 
 import marlx
@@ -22,7 +22,7 @@ PACKAGES = {"marlx": ROOT / "marlx", "marlx_envs": ROOT / "envs" / "marlx_envs"}
 HEAVY = "chex distrax flax jax jaxlib jaxmarl matplotlib numpy optax orbax pandas pyarrow scipy tensorflow_probability"
 # Lines; a file past about 300 is two rooms.
 LONGEST = {"marlx": 400, "envs": 400, "tests": 650, "experiments": 400, "benchmarks": 400, "docs": 400}
-DECLARE = {"Entry": Entry, "Method": Method}
+DECLARE: dict[str, type] = {"Entry": Entry, "Method": Method}
 
 
 def sources(*folders: Path) -> Iterator[Path]:
@@ -59,7 +59,12 @@ def test_nothing_heavy_is_imported_before_it_is_used(statement: str) -> None:
 
 def declaring_files() -> list[tuple[str, Path]]:
     """(name of the class called, file) of the top-level declarations anywhere in both packages."""
-    return [(call, path) for path in sources(*PACKAGES.values()) for call in DECLARE if [*declarations("", path, call)]]
+    return [
+        (call, path)
+        for path in sources(*PACKAGES.values())
+        for call in DECLARE
+        if [*declarations("", path, DECLARE[call])]
+    ]
 
 
 def test_every_declaration_stands_where_a_registry_reads_it() -> None:
@@ -73,7 +78,7 @@ def test_every_declaration_stands_where_a_registry_reads_it() -> None:
         ],
     }
     for call, path in declaring_files():
-        declared = {keywords["name"] for _, keywords in declarations("", path, call)}
+        declared = {keywords["name"] for _, keywords in declarations("", path, DECLARE[call])}
         listed = {name for registry, _ in registries[call] for name in registry}
         assert declared <= listed, path
     for registry, package in (pair for pairs in registries.values() for pair in pairs):
@@ -95,16 +100,66 @@ def test_a_declaration_says_what_running_it_gives(call: str, path: Path, monkeyp
 
     monkeypatch.setattr(DECLARE[call], "__init__", recorder)
     runpy.run_path(str(path), run_name=f"{path.stem}_again")
-    read = [keywords for _, keywords in declarations("some.module", path, call)]
+    read = [keywords for _, keywords in declarations("some.module", path, DECLARE[call])]
     assert [{**keywords, "module": "some.module"} for keywords in passed] == [
         {**keywords, "module": "some.module"} for keywords in read
     ]
 
 
-def test_a_declaration_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("WORDS = {}\nEntry(\n    name='own',\n    environments=WORDS,\n)\n")
-    with pytest.raises(UsageError, match=r"own\.py, line 4: environments is read without an import"):
-        list(declarations("", tmp_path, "Entry"))
+@pytest.mark.parametrize(
+    "call, text, message",
+    [
+        (
+            "Entry",
+            "WORDS = {}\nEntry(\n  name='own',\n  options=WORDS,\n)",
+            "line 4: options is read without an import",
+        ),
+        ("Entry", "X = 1\ndef broken(:\n    pass\n", "line 2: invalid syntax"),
+        ("Entry", "\nEntry(name='half')", "line 2: Entry(...) lacks summary, source, factory"),
+        ("Entry", "Entry('own', 'words', 'mine', 'Own')", "line 1: Entry(...) takes name=value alone"),
+        ("Entry", "Entry(**{'name': 'own'})", "line 1: Entry(...) takes name=value alone"),
+        ("Method", "Method(name='own', summary='')", "line 1: Method(...) lacks source"),
+        (
+            "Method",
+            "Method(name='own', summary='', source='', default={})",
+            "line 1: unknown argument of Method 'default'; did you mean 'defaults'?",
+        ),
+        ("Method", "Method(name=3, summary='', source='')", "line 1: name of Method must be a str, not 3"),
+        (
+            "Method",
+            "Method(name='own', summary='', source='', defaults=3)",
+            "line 1: defaults of Method must be a Mapping, not 3",
+        ),
+        (
+            "Entry",
+            "if True:\n    Entry(name='own', summary='', source='', factory='Own')",
+            "line 2: Entry(...) is read without running the module and must stand at its top level",
+        ),
+    ],
+)
+def test_a_declaration_that_cannot_be_read_is_named(call: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(UsageError) as error:
+        list(declarations("", tmp_path, DECLARE[call]))
+    assert str(error.value).startswith(f"{tmp_path / 'own.py'}, {message}")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match=r"own\.py: .*can't decode byte 0xff"):
+        list(declarations("", tmp_path, Entry))
+
+
+def test_a_declaration_may_name_the_module_of_its_class(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("discovery.Entry(name='own', summary='', source='', factory='Own')\n")
+    assert [keywords["name"] for _, keywords in declarations("", tmp_path, Entry)] == ["own"]
+
+
+def test_two_declarations_of_one_name_are_named(tmp_path: Path) -> None:
+    for file in ("one", "two"):
+        (tmp_path / f"{file}.py").write_text("Entry(name='own', summary='', source='', factory='Own')\n")
+    with pytest.raises(UsageError, match=r"^mixer 'own' is declared in some\.one and in some\.two; rename one$"):
+        list(Registry("some", tmp_path, Entry, "mixer"))
 
 
 def test_what_an_entry_names_can_be_loaded() -> None:

@@ -8,11 +8,11 @@ jax; a new file with a declaration in it is registered by being there.
 import ast
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, get_origin
 
-from marlx_envs.options import UsageError, unknown
+from marlx_envs.options import UsageError, shown, unknown
 
 
 class Declared(Protocol):
@@ -20,6 +20,9 @@ class Declared(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def module(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ E = TypeVar("E", bound=Declared)
 class Registry(Mapping[str, E], Generic[E]):
     """Names to entries, in alphabetical order; `register` adds the user's own at the end.
 
+    The first use of one reads the declarations and raises `UsageError` where they cannot be read, or share a name.
+
     Args:
         package: the package whose modules' source is read, e.g. "marlx_envs".
         folder: its folder, or one module file.
@@ -63,11 +68,14 @@ class Registry(Mapping[str, E], Generic[E]):
 
     def _all(self) -> dict[str, E]:
         if self._entries is None:
-            found = [
-                self._entry(**{**keywords, "module": module})
-                for module, keywords in declarations(self._package, self._folder, self._entry.__name__)
-            ]
-            self._entries = {entry.name: entry for entry in sorted(found, key=lambda e: e.name)}
+            found: dict[str, E] = {}
+            for module, keywords in declarations(self._package, self._folder, self._entry):
+                entry = self._entry(**{**keywords, "module": module})
+                if entry.name in found:
+                    places = f"{found[entry.name].module} and in {module}"
+                    raise UsageError(f"{self._what} {shown(entry.name)} is declared in {places}; rename one")
+                found[entry.name] = entry
+            self._entries = dict(sorted(found.items()))
         return self._entries
 
     def register(self, entry: E) -> None:
@@ -89,18 +97,60 @@ class Registry(Mapping[str, E], Generic[E]):
         return len(self._all())
 
 
-def declarations(package: str, folder: Path, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (module, keyword arguments) for each top-level `call(...)` in a package's folder or in one file.
+def declarations(package: str, folder: Path, entry: type) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (module, keyword arguments) for each top-level call of a class in a package's folder or in one file.
 
     Raises:
-        UsageError: an argument is not a literal.
+        UsageError: a file that is no Python; a call that does not stand at the top level, whose arguments are not
+            literals, or that the class does not take.
     """
     for path in [folder] if folder.is_file() else sorted(folder.glob("*.py")):
         module = package if folder.is_file() else f"{package}.{path.stem}"
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            value = getattr(node, "value", None)
-            if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == call:
-                yield module, {str(k.arg): _literal(k, path) for k in value.keywords}
+        for top in _parsed(path).body:
+            if isinstance(top, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            for node in ast.walk(top):
+                call = getattr(node, "value", None)
+                if not isinstance(call, ast.Call) or entry.__name__ != _name(call.func):
+                    continue
+                if node is top:
+                    yield module, _keywords(call, entry, path)
+                elif isinstance(node, ast.Expr):
+                    words = "is read without running the module and must stand at its top level"
+                    raise UsageError(f"{path}, line {call.lineno}: {entry.__name__}(...) {words}")
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UsageError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except ValueError as error:  # no UTF-8, or a null byte
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _name(function: ast.expr) -> str | None:
+    """`Entry` of both `Entry(...)` and `discovery.Entry(...)`."""
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", None)
+
+
+def _keywords(call: ast.Call, entry: type[Any], path: Path) -> dict[str, Any]:
+    """The arguments of a declaration, where its class takes them."""
+    place, name = f"{path}, line {call.lineno}", entry.__name__
+    taken = {field.name: field for field in fields(entry) if field.name != "module"}
+    if call.args or any(keyword.arg is None for keyword in call.keywords):
+        raise UsageError(f"{place}: {name}(...) takes name=value alone")
+    found = {str(keyword.arg): _literal(keyword, path) for keyword in call.keywords}
+    for argument, value in found.items():
+        if argument not in taken:
+            raise UsageError(f"{place}: {unknown(f'argument of {name}', argument, taken)}")
+        kind: Any = get_origin(taken[argument].type) or taken[argument].type
+        if kind is not Any and not isinstance(value, kind):
+            raise UsageError(f"{place}: {argument} of {name} must be a {kind.__name__}, not {shown(value)}")
+    needed = [x.name for x in taken.values() if x.default is MISSING and x.default_factory is MISSING]
+    if missing := [argument for argument in needed if argument not in found]:
+        raise UsageError(f"{place}: {name}(...) lacks {', '.join(missing)}")
+    return found
 
 
 def _literal(keyword: ast.keyword, path: Path) -> Any:
