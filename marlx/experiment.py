@@ -13,7 +13,7 @@ from typing import Any
 
 import marlx_envs
 import numpy as np
-from marlx_envs.base import Spec
+from marlx_envs.base import Environment, Spec
 from marlx_envs.options import Option, UsageError, check, defaults_of, options_of, shown, unknown
 
 from marlx import joint_actions
@@ -51,7 +51,7 @@ class Experiment:
         """The fields that a section has in this composition."""
         return _options(name, self.algorithm_name, self.environment_name, self.algorithm)
 
-    def make_environment(self) -> "marlx_envs.base.Environment":
+    def make_environment(self) -> Environment:
         """The environment with this experiment's options."""
         return marlx_envs.make(self.environment_name, **self.environment)
 
@@ -172,7 +172,7 @@ def _value(text: str) -> Any:
 
 def _options(section: str, algorithm: str, environment: str, values: Mapping[str, Any]) -> dict[str, Option]:
     if section == "environment":
-        return options_of(marlx_envs.ENVIRONMENTS[environment].load())
+        return options_of(marlx_envs.ENVIRONMENTS[environment].load(Environment))
     if section == "algorithm":
         return ALGORITHMS[algorithm].section_options(_names(values))
     return options_of(_CLASSES[section])

@@ -1,10 +1,10 @@
 """Experiments: who wins when several set a value, what `replace` does, and that a record is enough to make it again."""
 
-from collections.abc import Callable
-from dataclasses import make_dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
+import marlx_envs
 import numpy as np
 import pytest
 from marlx_envs.discovery import Entry
@@ -14,6 +14,8 @@ import marlx
 from marlx.algorithms.composition import Composition
 from marlx.algorithms.profiles import PROFILES, training_numbers
 from marlx.experiment import SECTIONS, from_dict
+from marlx.mixers.base import Mixer
+from marlx.mixers.vdn import VDN
 from marlx.weightings.uniform import Uniform
 
 
@@ -163,15 +165,16 @@ def test_mistakes_are_one_line(overrides: tuple[str, ...], words: str) -> None:
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.fixture
-def methods(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Registers a method under the name "own", for one test."""
-    monkeypatch.setattr(marlx.ALGORITHMS, "_entries", dict(marlx.ALGORITHMS))
+@pytest.fixture(autouse=True)
+def unchanged_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    for registry in (marlx.ALGORITHMS, marlx.mixers.MIXERS, marlx.weightings.WEIGHTINGS, marlx_envs.ENVIRONMENTS):
+        monkeypatch.setattr(registry, "_entries", dict(registry))
 
-    def register(**keywords: Any) -> None:
-        marlx.ALGORITHMS.register(marlx.Method(name="own", summary="", source="", **keywords))
 
-    return register
+def own_method(**keywords: Any) -> None:
+    """Registers a method under the name "own"."""
+    marlx.ALGORITHMS.register(marlx.Method(name="own", summary="", source="", **keywords))
 
 
 @pytest.mark.parametrize(
@@ -209,17 +212,15 @@ def methods(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ),
     ],
 )
-def test_a_field_that_a_method_misspells_is_named(
-    asked: dict[str, Any], message: str, methods: Callable[..., None]
-) -> None:
-    methods(**asked)
+def test_a_field_that_a_method_misspells_is_named(asked: dict[str, Any], message: str) -> None:
+    own_method(**asked)
     with pytest.raises(UsageError) as error:
         marlx.configure("own", "matrix_game")
     assert str(error.value) == message
 
 
-def test_a_method_may_ask_for_fields_of_other_parts_and_environments(methods: Callable[..., None]) -> None:
-    methods(defaults={"algorithm.heads": 2, "algorithm.tolerance": 1.0, "environment.miss_penalty": -2.0})
+def test_a_method_may_ask_for_fields_of_other_parts_and_environments() -> None:
+    own_method(defaults={"algorithm.heads": 2, "algorithm.tolerance": 1.0, "environment.miss_penalty": -2.0})
     assert "heads" not in marlx.configure("own", "matrix_game").algorithm
     assert marlx.configure("own", "matrix_game", "algorithm.mixer=qplex").algorithm["heads"] == 2
 
@@ -228,9 +229,8 @@ def test_a_method_may_ask_for_fields_of_other_parts_and_environments(methods: Ca
     "name, owner",
     [("mixing_width", "marlx.mixers.qmix.QMIX"), ("target", "marlx.algorithms.composition.Composition")],
 )
-def test_options_of_two_parts_do_not_share_a_name(name: str, owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_two_parts_do_not_share_a_name(name: str, owner: str) -> None:
     own = make_dataclass("Own", [(name, float, number(1, ""))], bases=(Uniform,), frozen=True)
-    monkeypatch.setattr(marlx.weightings.WEIGHTINGS, "_entries", dict(marlx.weightings.WEIGHTINGS))
     marlx.weightings.WEIGHTINGS.register(Entry(name="own", summary="", source="", factory=own))
     with pytest.raises(UsageError, match=rf"^option {name} of \S+\.Own is one of {owner} too; rename it$"):
         marlx.configure("qmix", "matrix_game", "algorithm.weighting=own")
@@ -244,3 +244,93 @@ def test_a_field_without_its_section_is_told_in_full(name: str, full: str) -> No
     with pytest.raises(UsageError) as error:
         marlx.configure("qmix", "matrix_game", f"{name}=1")
     assert str(error.value) == f"expected section.name=value, not '{name}=1'; did you mean '{full}'?"
+
+
+class Undecorated(VDN):
+    scale: float = number(1, "")
+
+
+@dataclass(frozen=True)
+class Unmixed:
+    scale: float = number(1, "")
+
+
+@dataclass(frozen=True)
+class Incomplete(Mixer):
+    pass
+
+
+@dataclass(frozen=True)
+class Unsized(VDN):
+    n_agent: int = 2
+
+
+@pytest.mark.parametrize(
+    "factory, message",
+    [
+        ("VDN", "factory of 'own' must be the class itself, not 'VDN'"),
+        (Uniform, "factory of 'own' must be a subclass of Mixer, not <class 'marlx.weightings.uniform.Uniform'>"),
+        (Unmixed, f"factory of 'own' must be a subclass of Mixer, not <class '{__name__}.Unmixed'>"),
+        (Undecorated, f"class {__name__}.Undecorated needs @dataclass(frozen=True) above it"),
+        (Incomplete, f"class {__name__}.Incomplete lacks apply, init of Mixer"),
+        (
+            Unsized,
+            f"field n_agent of {__name__}.Unsized is no option (number, size, flag or choice) and no size of the team; "
+            "did you mean 'n_agents'?",
+        ),
+    ],
+)
+def test_a_class_that_is_no_mixer_is_named(factory: Any, message: str) -> None:
+    marlx.mixers.MIXERS.register(Entry(name="own", summary="", source="", factory=factory))
+    with pytest.raises(UsageError) as error:
+        marlx.configure("qmix", "matrix_game", "algorithm.mixer=own")
+    assert str(error.value) == message
+
+
+def test_a_class_that_is_no_weighting_is_named() -> None:
+    marlx.weightings.WEIGHTINGS.register(Entry(name="own", summary="", source="", factory=VDN))
+    with pytest.raises(UsageError, match="^factory of 'own' must be a subclass of Weighting, not <class .*VDN'>$"):
+        marlx.configure("qmix", "matrix_game", "algorithm.weighting=own")
+
+
+def test_a_class_that_is_no_environment_is_named() -> None:
+    marlx_envs.ENVIRONMENTS.register(Entry(name="own", summary="", source="", factory=VDN))
+    for make in (lambda: marlx.configure("qmix", "own"), lambda: marlx_envs.make("own")):
+        with pytest.raises(
+            UsageError, match="^factory of 'own' must be a subclass of Environment, not <class .*VDN'>$"
+        ):
+            make()
+
+
+def test_options_that_a_class_does_not_have_are_named() -> None:
+    entry = Entry(name="own", summary="", source="", factory="QMIX", options={"width": 8}, module="marlx.mixers.qmix")
+    with pytest.raises(UsageError, match="^unknown option of marlx.mixers.qmix.QMIX 'width'; "):
+        entry.load()
+
+
+def test_a_class_that_is_not_there_is_named() -> None:
+    entry = Entry(name="own", summary="", source="", factory="QMX", module="marlx.mixers.qmix")
+    with pytest.raises(UsageError, match="^unknown class of marlx.mixers.qmix 'QMX'; did you mean 'QMIX'\\?$"):
+        entry.load()
+
+
+@pytest.mark.parametrize(
+    "rule, message",
+    [
+        ("mrfv", "there is no module 'marlx.algorithms.mrfv'; did you mean 'mrvf'?"),
+        ("nope", "there is no module 'marlx.algorithms.nope'; valid: mrvf, qtran, value_factorization"),
+        ("no.where", "there is no module 'no.where'; valid: mrvf, qtran, value_factorization"),
+        ("composition", "module marlx.algorithms.composition has no function build"),
+        ("baselines", "module marlx.algorithms.baselines has no function parts"),
+    ],
+)
+def test_a_rule_that_is_not_there_is_named(rule: str, message: str) -> None:
+    own_method(rule=rule)
+    with pytest.raises(UsageError) as error:
+        marlx.configure("own", "matrix_game")
+    assert str(error.value) == f"rule of algorithm own: {message}"
+
+
+def test_what_is_registered_is_an_entry() -> None:
+    with pytest.raises(UsageError, match=r"^register takes Entry\(...\) for a new mixer, not <class .*VDN'>$"):
+        marlx.mixers.MIXERS.register(VDN)

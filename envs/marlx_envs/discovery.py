@@ -8,11 +8,11 @@ jax; a new file with a declaration in it is registered by being there.
 import ast
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, get_origin
 
-from marlx_envs.options import UsageError, shown, unknown
+from marlx_envs.options import UsageError, options_of, shown, unknown
 
 
 class Declared(Protocol):
@@ -40,11 +40,37 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     module: str = ""
 
-    def load(self) -> Any:
-        """The class behind the name; imports its module."""
+    def load(self, base: type = object) -> Any:
+        """The class behind the name; imports its module.
+
+        Raises:
+            UsageError: there is no such class, or it is no `base`, no frozen dataclass, not complete or without these
+                options.
+        """
+        part = self._class()
+        if not isinstance(part, type) or not issubclass(part, base):
+            raise UsageError(f"factory of {shown(self.name)} must be a subclass of {base.__name__}, not {shown(part)}")
+        place, settings = f"{part.__module__}.{part.__qualname__}", getattr(part, "__dataclass_params__", None)
+        undecorated = any(isinstance(value, Field) for value in vars(part).values())  # its bases may be dataclasses
+        if settings is None or not settings.frozen or undecorated:
+            raise UsageError(f"class {place} needs @dataclass(frozen=True) above it")
+        if missing := sorted(getattr(part, "__abstractmethods__", ())):
+            raise UsageError(f"class {place} lacks {', '.join(missing)} of {base.__name__}")
+        for name in self.options:
+            if name not in options_of(part):
+                raise unknown(f"option of {place}", name, options_of(part))
+        return part
+
+    def _class(self) -> Any:
         if not isinstance(self.factory, str):
             return self.factory
-        return getattr(importlib.import_module(self.module), self.factory)
+        if not self.module:  # not read from a file
+            raise UsageError(f"factory of {shown(self.name)} must be the class itself, not {shown(self.factory)}")
+        module = importlib.import_module(self.module)
+        if not hasattr(module, self.factory):
+            classes = [name for name, x in vars(module).items() if isinstance(x, type) and x.__module__ == self.module]
+            raise unknown(f"class of {self.module}", self.factory, classes)
+        return getattr(module, self.factory)
 
 
 E = TypeVar("E", bound=Declared)
@@ -79,7 +105,10 @@ class Registry(Mapping[str, E], Generic[E]):
         return self._entries
 
     def register(self, entry: E) -> None:
-        """Adds an entry under its name; a name already taken is replaced."""
+        """Adds an entry under its name; a name already taken is replaced. Raises `UsageError` on anything else."""
+        if not isinstance(entry, self._entry):
+            kind = self._entry.__name__
+            raise UsageError(f"register takes {kind}(...) for a new {self._what}, not {shown(entry)}")
         self._all()[entry.name] = entry
 
     def __getitem__(self, name: str) -> E:

@@ -14,6 +14,8 @@ ENVIRONMENTS: Registry[Entry] = Registry("marlx_envs", Path(__file__).parent, En
 
 def make(name: str, /, **options: Any) -> "Environment":
     """An environment by name. Raises `UsageError` on an unknown name or field, a wrong type or a wrong range."""
+    from marlx_envs.base import Environment  # with it jax
+
     entry = ENVIRONMENTS[name]
-    factory = entry.load()
+    factory = entry.load(Environment)
     return factory(**checked(factory, {**entry.options, **options}, "environment"))

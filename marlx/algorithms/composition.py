@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from marlx_envs.base import Spec
-from marlx_envs.options import choice, chosen, number, size
+from marlx_envs.options import UsageError, choice, chosen, nearest, number, size
 
 from marlx import exploration
 from marlx.agents import AgentOptions
@@ -14,7 +14,9 @@ from marlx.algorithms.profiles import PROFILES
 from marlx.intrinsic import INTRINSICS
 from marlx.intrinsic.base import Intrinsic
 from marlx.mixers import MIXERS
+from marlx.mixers.base import Mixer
 from marlx.weightings import WEIGHTINGS
+from marlx.weightings.base import Weighting
 
 TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda")
 
@@ -67,14 +69,15 @@ class ResidualOptions:
 def parts_of_common(values: Mapping[str, Any]) -> Parts:
     """What the fields of `Common` name; a word that is no name is refused where it is checked."""
     name = values.get("intrinsic", "none")
-    return [(INTRINSICS[name].load(), INTRINSICS[name].options)] if name in INTRINSICS else []
+    return [(INTRINSICS[name].load(Intrinsic), INTRINSICS[name].options)] if name in INTRINSICS else []
 
 
 def parts(values: Mapping[str, Any]) -> Parts:
     """What section `algorithm` is made of for a composition: its own fields and those of the parts it names."""
     composition = Composition(**chosen(Composition, values))
-    entries = [MIXERS[composition.mixer], WEIGHTINGS[composition.weighting]]
-    found: Parts = [(Composition, {}), *((e.load(), e.options) for e in entries), *parts_of_common(values)]
+    mixer, weighting = MIXERS[composition.mixer], WEIGHTINGS[composition.weighting]
+    found: Parts = [(Composition, {}), (mixer.load(Mixer), mixer.options)]
+    found += [(weighting.load(Weighting), weighting.options), *parts_of_common(values)]
     if composition.critic != "none":
         found.append((CriticOptions, {}))
     if composition.residual != "none":
@@ -96,9 +99,17 @@ def sizes_of(spec: Spec, agent: AgentOptions, axis: str | None = None) -> dict[s
 
 
 def sized(part: Any, sizes: Mapping[str, Any], section: Mapping[str, Any]) -> Any:
-    """A part with its options, and with those sizes of the team that it declares."""
-    needed = {f.name: sizes[f.name] for f in fields(part) if "option" not in f.metadata}
-    return part(**needed, **chosen(part, section))
+    """A part with its options, and with those sizes of the team that it declares.
+
+    Raises:
+        UsageError: a field that is neither.
+    """
+    needed = [f.name for f in fields(part) if "option" not in f.metadata]
+    for name in needed:
+        if name not in sizes:
+            words = "is no option (number, size, flag or choice) and no size of the team"
+            raise UsageError(f"field {name} of {part.__module__}.{part.__qualname__} {words}{nearest(name, sizes)}")
+    return part(**{name: sizes[name] for name in needed}, **chosen(part, section))
 
 
 def intrinsic_of(composition: Common, sizes: Mapping[str, Any], section: Mapping[str, Any]) -> Intrinsic | None:

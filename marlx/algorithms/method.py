@@ -3,9 +3,10 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from marlx_envs.options import Option, UsageError, defaults_of, options_of
+from marlx_envs.options import Option, UsageError, defaults_of, nearest, options_of, shown
 
 # The option classes of a section, each with the defaults that a registered name stands for.
 Parts = list[tuple[Any, Mapping[str, Any]]]
@@ -32,8 +33,24 @@ class Method:
     module: str = ""
 
     def load_rule(self) -> Any:
-        """The module that builds the method's three functions."""
-        return importlib.import_module(self.rule if "." in self.rule else f"marlx.algorithms.{self.rule}")
+        """The module that builds the method's three functions.
+
+        Raises:
+            UsageError: there is no such module, or it lacks `parts` or `build`.
+        """
+        name = self.rule if "." in self.rule else f"marlx.algorithms.{self.rule}"
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise  # the rule is there, and what it imports is not
+            raise UsageError(
+                f"rule of algorithm {self.name}: there is no module {shown(name)}{_near(self.rule)}"
+            ) from None
+        for function in ("parts", "build"):
+            if not callable(getattr(module, function, None)):
+                raise UsageError(f"rule of algorithm {self.name}: module {name} has no function {function}")
+        return module
 
     def section_options(self, values: Mapping[str, Any]) -> dict[str, Option]:
         """The fields of section `algorithm` where it has these values: those of the parts that they name.
@@ -59,6 +76,12 @@ class Method:
     def _parts(self, values: Mapping[str, Any]) -> Parts:
         found: Parts = self.load_rule().parts(values)
         return found
+
+
+def _near(rule: str) -> str:
+    """The rules of this package, as the end of a message."""
+    folder = Path(__file__).parent
+    return nearest(rule, [x.stem for x in folder.glob("*.py") if "\ndef build(" in x.read_text(encoding="utf-8")])
 
 
 def _full(part: type) -> str:

@@ -52,8 +52,10 @@ def _algorithm(name: str) -> str:
 
 
 def _environment(name: str) -> str:
+    from marlx_envs.base import Environment
+
     entry = ENVIRONMENTS[name]
-    factory = entry.load()
+    factory = entry.load(Environment)
     lines = [f"{name}: {entry.summary}", f"source: {entry.source}", "", "[environment]"]
     lines += _fields(options_of(factory), {**defaults_of(factory), **entry.options})
     named = factory.named_values()
