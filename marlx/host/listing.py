@@ -9,25 +9,34 @@ from marlx_envs.options import Option, defaults_of, options_of, shown, unknown
 
 from marlx.algorithms import ALGORITHMS
 from marlx.algorithms.profiles import HOUSE
+from marlx.intrinsic import INTRINSICS
+from marlx.mixers import MIXERS
+from marlx.weightings import WEIGHTINGS
 
 _SECTIONS = ("agent", "training", "evaluation")
+_PARTS = {"mixers": MIXERS, "weightings": WEIGHTINGS, "intrinsics": INTRINSICS}
 
 
 def listing(what: str | None) -> str:
     """The text for `marlx list WHAT`. Raises `UsageError` on an unknown name."""
     groups: dict[str, Mapping[str, Any]] = {"algorithms": ALGORITHMS, "environments": ENVIRONMENTS}
     if what is None:
-        more = "`marlx list NAME` shows the fields of one, or of agent, training, evaluation."
-        return "\n".join([*_names(groups), "", more])
+        more = "`marlx list NAME` shows the fields of one, or of agent, algorithm, training, evaluation;"
+        parts = "`marlx list mixers`, weightings and intrinsics: the parts that algorithms are made of."
+        return "\n".join([*_names(groups), "", more, parts])
     if what in groups:
         return "\n".join(_names({what: groups[what]}))
+    if what in _PARTS:
+        return "\n".join([*_names({what: _PARTS[what]}), "", f"chosen by algorithm.{what.removesuffix('s')}=NAME"])
     if what in ALGORITHMS:
         return _algorithm(what)
     if what in ENVIRONMENTS:
         return _environment(what)
     if what in _SECTIONS:
         return "\n".join(_section(what))
-    raise unknown("name", what, [*groups, *_SECTIONS, *ALGORITHMS, *ENVIRONMENTS])
+    if what == "algorithm":
+        return "\n".join(_composition())
+    raise unknown("name", what, [*groups, *_PARTS, *_SECTIONS, "algorithm", *ALGORITHMS, *ENVIRONMENTS])
 
 
 def _names(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -77,6 +86,15 @@ def _section(name: str) -> list[str]:
     return [
         f"[{name}]  (an environment or a method may bring other defaults)",
         *_fields(options_of(part), defaults_of(part)),
+    ]
+
+
+def _composition() -> list[str]:
+    from marlx.algorithms.composition import Composition
+
+    return [
+        "[algorithm]  (the parts of a method; those that it names bring fields of their own: `marlx list qmix`)",
+        *_fields(options_of(Composition), defaults_of(Composition)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""List algorithms and environments, or the fields of one."""
+"""List algorithms, environments and parts of algorithms, or the fields of one."""
 
 import argparse
 import sys
@@ -12,7 +12,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         metavar="NAME",
         nargs="?",
-        help="algorithms, environments, the name of one of either, or agent, training, evaluation",
+        help="algorithms, environments, the name of one of either; mixers, weightings, intrinsics; or agent, "
+        "algorithm, training, evaluation",
     )
 
 
