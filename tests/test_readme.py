@@ -73,7 +73,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("marlx", "envs", "tests"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", root)
-    assert len(PARTS) == 3
+    assert len(PARTS) == 4
     for name, text in PARTS.items():
         assert (root / name).parent.is_dir() and not (root / name).exists()
         (root / name).write_text(text, encoding="utf-8")
@@ -91,16 +91,22 @@ def told(root: Path, *words: str) -> str:
 
 
 def test_added_files_are_found_and_train(extended: Path) -> None:
-    """A mixer, a weighting and an environment of the README, registered by being there, in one run."""
+    """A mixer, a weighting, an environment and a method of the README, registered by being there, in one run."""
     assert re.search(r"mine\b.*all must choose alike", told(extended, "marlx", "list", "environments"))
     assert "a traced option" in told(extended, "marlx", "list", "mine")
-    parts = ("algorithm.mixer=mine", "algorithm.weighting=mine", "algorithm.scale=0.5", "environment.reward=2")
+    parts = ("algorithm.weighting=mine", "algorithm.scale=0.5", "environment.reward=2")
     sizes = ("training.total_steps=400", "training.num_envs=4", "training.batch_size=4", "training.buffer_size=16")
     more = ("agent.hidden_size=4", "evaluation.interval=200", "evaluation.episodes=2", "--seeds", "2", "--quiet")
-    told(extended, "marlx", "train", "qmix", "mine", *parts, *sizes, *more, "--out", "run")
+    told(extended, "marlx", "train", "my_qmix", "mine", *parts, *sizes, *more, "--out", "run")
     table = metrics.wide(metrics.read(extended / "run"))
     assert table.env_steps.tolist() == [200, 400] * 2 and table.loss.notna().all()
     assert table.evaluation_return.between(0, 20).all() and table.evaluation_length.eq(10).all()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_added_file_runs_as_it_stands(name: str) -> None:
+    """Though a declaration is read without running it."""
+    exec(compile(PARTS[name], name, "exec"), {"__name__": "added"})
 
 
 @pytest.mark.slow
