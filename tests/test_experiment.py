@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from marlx_envs.discovery import Entry
 from marlx_envs.options import UsageError, number, options_of
+from marlx_envs.sequential_games import TwoStateGame
 
 import marlx
 from marlx.algorithms.composition import Composition
@@ -300,6 +301,13 @@ def test_a_class_that_is_no_environment_is_named() -> None:
             UsageError, match="^factory of 'own' must be a subclass of Environment, not <class .*VDN'>$"
         ):
             make()
+
+
+def test_a_field_of_an_environment_without_a_default_is_named() -> None:
+    own = make_dataclass("Own", [("n", int)], bases=(TwoStateGame,), frozen=True, kw_only=True)
+    marlx_envs.ENVIRONMENTS.register(Entry(name="own", summary="", source="", factory=own))
+    with pytest.raises(UsageError, match=r"^field n of \S+\.Own needs a default, as by number, size, flag or choice$"):
+        marlx_envs.make("own")
 
 
 def test_options_that_a_class_does_not_have_are_named() -> None:

@@ -1,10 +1,11 @@
 """ENVIRONMENTS: name -> entry, and `make`. A module of this package registers itself by an `Entry(...)` declaration."""
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlx_envs.discovery import Entry, Registry
-from marlx_envs.options import checked
+from marlx_envs.options import UsageError, checked
 
 if TYPE_CHECKING:
     from marlx_envs.base import Environment
@@ -13,9 +14,17 @@ ENVIRONMENTS: Registry[Entry] = Registry("marlx_envs", Path(__file__).parent, En
 
 
 def make(name: str, /, **options: Any) -> "Environment":
-    """An environment by name. Raises `UsageError` on an unknown name or field, a wrong type or a wrong range."""
+    """An environment by name.
+
+    Raises:
+        UsageError: an unknown name or field, a wrong type or a wrong range; a class that is no environment of options.
+    """
     from marlx_envs.base import Environment  # with it jax
 
     entry = ENVIRONMENTS[name]
     factory = entry.load(Environment)
+    for field in fields(factory):
+        if field.default is MISSING and field.default_factory is MISSING:
+            place = f"{factory.__module__}.{factory.__qualname__}"
+            raise UsageError(f"field {field.name} of {place} needs a default, as by number, size, flag or choice")
     return factory(**checked(factory, {**entry.options, **options}, "environment"))
