@@ -100,6 +100,13 @@ def shown(value: Any, limit: int = 80) -> str:
     return words if len(words) <= limit else f"{words[: limit - 20]}...{words[-1]}"
 
 
+def described(value: Any) -> str:
+    """What a part has returned, for a message: an array, traced or not, as `float32 [11 32]`, else what it is."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} [{' '.join(map(str, value.shape))}]"
+    return shown(value) if value is None or isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean X?` for the closest valid name, whatever its case, else the list of all of them."""
     names = sorted(valid)

@@ -17,7 +17,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from marlx_envs.base import Spec
-from marlx_envs.options import UsageError, chosen
+from marlx_envs.options import UsageError, chosen, described
 
 from marlx import exploration, targets
 from marlx.agents import Agent, AgentOptions, take
@@ -77,10 +77,9 @@ def make(
 
 def _check_together(made: "ValueFactorization", spec: Spec) -> None:
     names, weighting = made.composition, made.weighting
-    apart = names.mixer == "independent"
-    if apart and (names.weighting != "uniform" or names.critic != "none" or names.residual != "none"):
+    if made.mixer.keeps_apart and (names.weighting != "uniform" or names.critic != "none" or names.residual != "none"):
         raise UsageError(
-            "algorithm.mixer=independent has no joint value, which a weighting, critic or residual needs; "
+            f"algorithm.mixer={names.mixer} has no joint value, which a weighting, critic or residual needs; "
             f"valid: {', '.join(name for name in MIXERS if name != 'independent')}"
         )
     head, given = made.mixer.agent_head, made.agent.options.head
@@ -117,9 +116,17 @@ def _monotone_mixers(sizes: dict[str, Any], head: str) -> list[str]:
     for name, entry in MIXERS.items():
         with suppress(UsageError):  # too large for the team, or not to be divided among it
             mixer = sized(entry.load(), sizes, entry.options)
-            if name != "independent" and mixer.is_monotone and mixer.agent_head in (None, head):
+            if mixer.is_monotone and not mixer.keeps_apart and mixer.agent_head in (None, head):
                 found.append(name)
     return sorted(found)
+
+
+def _check_returned(part: str, value: Any, what: str, shape: tuple[int, ...]) -> None:
+    """Raises `UsageError` unless a part has returned an array of floats of this shape; asked while it is traced."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or value.shape != shape:
+        sizes = " ".join(map(str, shape))
+        raise UsageError(f"{part} returned {described(value)}; {what} is floating, [{sizes}]")
 
 
 @dataclass(frozen=True)
@@ -220,7 +227,7 @@ class ValueFactorization:
         )
         evidence = jax.lax.stop_gradient(evidence)
         learnt, fitted = self.weighting.fit(state.weighting, evidence)
-        weights = jax.lax.stop_gradient(self.weighting.weights(learnt, evidence))[..., None]
+        weights = self._weights(learnt, evidence)
         rest, penalty = self._residual(params, batch.view, steps.view.state, actions, greedy)
         own, parts = self.mixer.auxiliary(params["mixer"], context, progress)
         terms |= {"td_loss": self.training.loss_scale * squared(joint + rest, y, weights=weights)}
@@ -292,7 +299,16 @@ class ValueFactorization:
     def _mix(self, params: Params, utilities: jax.Array, state: jax.Array, context: Context) -> jax.Array:
         """Joint values [T B G]: one value (G = 1), or one for each agent when the mixer keeps them apart."""
         values = self.mixer.apply(params["mixer"], utilities, state, context)
-        return values.reshape(*utilities.shape[:2], -1)
+        apart = self.mixer.keeps_apart
+        shape = utilities.shape if apart else utilities.shape[:-1]
+        _check_returned(f"algorithm.mixer={self.composition.mixer}", values, "a joint value", shape)
+        return values if apart else values[..., None]
+
+    def _weights(self, learnt: Any, evidence: Evidence) -> jax.Array:
+        """Weights of the steps, constant [T B 1]."""
+        weights = self.weighting.weights(learnt, evidence)
+        _check_returned(f"algorithm.weighting={self.composition.weighting}", weights, "a weight", evidence.target.shape)
+        return jax.lax.stop_gradient(weights)[..., None]
 
     def _residual(
         self, params: Params, view: View, state: jax.Array, actions: jax.Array, greedy: jax.Array

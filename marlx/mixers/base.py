@@ -40,6 +40,7 @@ class Mixer(abc.ABC):
     state_size: int
 
     agent_head: ClassVar[str | None] = None  # the option `head` that its agents must have; None: any
+    keeps_apart: ClassVar[bool] = False  # True: no joint value but one for each agent, [.. N]
 
     @property
     def is_monotone(self) -> bool:

@@ -1,6 +1,7 @@
 """No mixing: every agent learns its own value from the team reward (IQL; Tan 1993)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import chex
 import jax
@@ -15,6 +16,8 @@ Entry(name="independent", summary="no mixing, one target for each agent", source
 @dataclass(frozen=True)
 class Independent(Mixer):
     """The values stay apart: [.. N] -> [.. N]; the learner then has one target and one error for each agent."""
+
+    keeps_apart: ClassVar[bool] = True
 
     def init(self, key: chex.PRNGKey) -> Params:
         """No parameters."""

@@ -1,5 +1,7 @@
 """The learner: a loss computed by hand, double-Q with masks, whom gradients reach, and the target's sync."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -7,8 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marlx_envs import Entry, UsageError
 
+from marlx.mixers import MIXERS
+from marlx.mixers.independent import Independent
+from marlx.mixers.vdn import VDN
 from marlx.types import Progress
+from marlx.weightings import WEIGHTINGS
+from marlx.weightings.uniform import Uniform
 from tests.algorithms.learning import A, B, N, T, batch, learner, loss
 
 
@@ -154,3 +162,79 @@ def test_a_mixers_own_losses_are_part_of_the_loss(mixer: str, agent: dict[str, A
         expected = 0.5 * sum(metrics[name] for name in names)
     assert abs(expected) > 1e-3
     np.testing.assert_allclose(whole - bare, expected, rtol=1e-4)
+
+
+def named(registry: Any, factory: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered as "mine" for this test alone."""
+    monkeypatch.setitem(registry._all(), "mine", Entry(name="mine", summary="", source="", factory=factory))
+
+
+def first_loss(**section: Any) -> None:
+    """Traces one loss, in which every part is called."""
+    method = learner(**section)
+    params = method.init(jax.random.key(0)).params
+    jax.eval_shape(partial(loss, method), params, params, batch())
+
+
+@pytest.mark.parametrize(
+    "returns, told",
+    [
+        (lambda q: q.sum(-1, keepdims=True), f"float32 [{T + 1} {B} 1]"),
+        (lambda q: q, f"float32 [{T + 1} {B} {N}]"),
+        (lambda q: q.sum(), "float32 []"),
+        (lambda q: q.sum(-1).T[:1], f"float32 [1 {T + 1}]"),
+        (lambda q: q.sum(-1).astype(jnp.int32), f"int32 [{T + 1} {B}]"),
+        (lambda q: (q.sum(-1), {}), "a tuple"),
+        (lambda q: None, "None"),
+    ],
+)
+def test_what_a_mixer_returns_is_checked(
+    returns: Callable[[jax.Array], Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True)
+    class Mine(VDN):
+        def apply(self, params: Any, utilities: jax.Array, state: jax.Array, context: Any = None) -> Any:
+            return returns(utilities)
+
+    named(MIXERS, Mine, monkeypatch)
+    with pytest.raises(UsageError) as error:
+        first_loss(mixer="mine")
+    assert str(error.value) == f"algorithm.mixer=mine returned {told}; a joint value is floating, [{T + 1} {B}]"
+
+
+@pytest.mark.parametrize(
+    "returns, told",
+    [
+        (lambda error: None, "None"),
+        (lambda error: 1.0, "1.0"),
+        (lambda error: error.mean(), "float32 []"),
+        (lambda error: error[..., None], f"float32 [{T} {B} 1]"),
+        (lambda error: jnp.stack([error] * N, -1), f"float32 [{T} {B} {N}]"),
+        (lambda error: error > 0, f"bool [{T} {B}]"),
+    ],
+)
+def test_what_a_weighting_returns_is_checked(
+    returns: Callable[[jax.Array], Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True)
+    class Mine(Uniform):
+        def weights(self, state: Any, evidence: Any) -> Any:
+            return returns(evidence.target - evidence.joint_value)
+
+    named(WEIGHTINGS, Mine, monkeypatch)
+    with pytest.raises(UsageError) as error:
+        first_loss(weighting="mine")
+    assert str(error.value) == f"algorithm.weighting=mine returned {told}; a weight is floating, [{T} {B}]"
+
+
+def test_a_mixer_of_the_users_own_may_keep_values_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By saying so; then there is nothing that a weighting could weight."""
+
+    @dataclass(frozen=True)
+    class Mine(Independent):
+        pass
+
+    named(MIXERS, Mine, monkeypatch)
+    first_loss(mixer="mine")
+    with pytest.raises(UsageError, match="algorithm.mixer=mine has no joint value"):
+        learner(mixer="mine", weighting="ow", critic="central")
