@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import marlx_envs
 import numpy as np
 
 from marlx.agents import AgentOptions
@@ -38,6 +39,7 @@ class Program:
     def __init__(self, experiment: Experiment, axis: str | None = None) -> None:
         self.experiment, self.axis = experiment, axis
         self.environment = experiment.make_environment()
+        marlx_envs.check(self.environment)
         self.rule = ALGORITHMS[experiment.algorithm_name].load_rule()
         self.plan: Plan = self.trainer(experiment.numbers()).plan
 

@@ -8,13 +8,14 @@ seeds of one compiled program is in `params`, the last argument of every functio
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from marlx_envs.options import numbers_of
+from marlx_envs.options import UsageError, numbers_of, shown
 
 Params = dict[str, jax.Array]
 State = Any  # a pytree of arrays; each environment has its own
@@ -23,7 +24,7 @@ Step = tuple[State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]
 
 @dataclass(frozen=True)
 class Spec:
-    """Static sizes and facts of an environment."""
+    """Static sizes and facts of an environment. Raises `UsageError` for a size that is no whole number above 0."""
 
     n_agents: int
     n_actions: int
@@ -37,6 +38,13 @@ class Spec:
     optimum_known: bool = False  # `is_optimal` tells
     can_be_won: bool = False  # `info["won"]` at an episode's last step tells whether the team has won
     metrics: tuple[str, ...] = ()  # keys of `info` worth a mean over episodes (its value at the last step)
+
+    def __post_init__(self) -> None:
+        """Here and not in `check`: an experiment reckons with the sizes before it plays."""
+        for size in ("n_agents", "n_actions", "observation_size", "state_size", "episode_limit"):
+            value = getattr(self, size)
+            if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+                raise UsageError(f"the Spec's {size} must be a whole number of at least 1, not {shown(value)}")
 
     @property
     def bootstraps(self) -> bool:
