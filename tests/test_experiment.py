@@ -4,6 +4,8 @@ from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import marlx_envs
 import numpy as np
 import pytest
@@ -342,3 +344,32 @@ def test_a_rule_that_is_not_there_is_named(rule: str, message: str) -> None:
 def test_what_is_registered_is_an_entry() -> None:
     with pytest.raises(UsageError, match=r"^register takes Entry\(...\) for a new mixer, not <class .*VDN'>$"):
         marlx.mixers.MIXERS.register(VDN)
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("training.learning_rate", np.float32(0.5), 0.5),
+        ("training.learning_rate", jnp.float32(0.5), 0.5),
+        ("training.gamma", np.asarray(0.5), 0.5),
+        ("training.batch_size", np.int64(16), 16),
+        ("training.batch_size", jnp.int32(16), 16),
+        ("training.record_weights", np.bool_(True), True),
+    ],
+)
+def test_scalars_of_numpy_and_jax_are_python_numbers(name: str, value: Any, expected: Any) -> None:
+    section, _, field = name.partition(".")
+    found = marlx.configure("qmix", "matrix_game", {name: value})
+    for kept in (found.section(section)[field], found.overrides[name]):
+        assert kept == expected and type(kept) is type(expected)
+
+
+@pytest.mark.parametrize("value", [np.ones(1), jnp.ones(2), np.bool_(True), np.datetime64("2020-01-01")])
+def test_other_values_of_numpy_are_no_number(value: Any) -> None:
+    with pytest.raises(UsageError, match=r"training\.gamma must be a number, not "):
+        marlx.configure("qmix", "matrix_game", {"training.gamma": value})
+
+
+def test_a_traced_number_cannot_be_configured() -> None:
+    with pytest.raises(UsageError, match=r"training\.gamma must be a number, not "):
+        jax.eval_shape(lambda x: marlx.configure("qmix", "matrix_game", {"training.gamma": x}).numbers(), 0.5)

@@ -135,6 +135,7 @@ def check(option: Option, value: Any, name: str) -> Any:
     """One value converted to its option's kind. Raises `UsageError` on a wrong type or range."""
     if option.kind == "data":
         return value
+    value = plain(value)
     if option.kind == "number":
         value = _finite(value, name)
     elif option.kind == "size":
@@ -152,6 +153,16 @@ def check(option: Option, value: Any, name: str) -> Any:
     if high is not None and value > high:
         raise UsageError(f"{name} must be at most {high:.10g}, not {shown(value)}")
     return value
+
+
+def plain(value: Any) -> Any:
+    """A scalar array of numpy or JAX as the Python number that it is; anything else, a traced one too, as it is."""
+    if getattr(value, "shape", None) != ():
+        return value
+    try:
+        return value.item()
+    except (AttributeError, TypeError):
+        return value
 
 
 def _finite(value: Any, name: str) -> float:

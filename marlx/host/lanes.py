@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import numpy.typing as npt
-from marlx_envs.options import UsageError, shown, unknown
+from marlx_envs.options import UsageError, plain, shown, unknown
 
 from marlx.experiment import Experiment, parse
 
@@ -26,7 +26,8 @@ class Lanes:
 
     Args:
         seeds: ids.
-        grid: "section.name" of traced numbers -> values; empty: the experiment's own numbers alone.
+        grid: "section.name" of traced numbers -> a sequence of values, or an array [K]; empty: the experiment's own
+            numbers alone.
     """
 
     experiment: Experiment
@@ -34,6 +35,7 @@ class Lanes:
     grid: Grid = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", {name: _listed(values) for name, values in self.grid.items()})
         points = 1
         for name, values in self.grid.items():
             section, _, option = name.partition(".")
@@ -43,7 +45,7 @@ class Lanes:
                 raise unknown(f"field of [{section}]", option, options)
             if options[option].kind != "number":
                 raise UsageError(f"{name} is not a traced number: it changes the program, so it needs a run of its own")
-            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            if not isinstance(values, list) or not values:
                 raise UsageError(f"{name} needs a list of values, not {shown(values)}")
             check_distinct(name, values)
             points *= len(values)
@@ -94,6 +96,13 @@ class Lanes:
             return _Stack(stack) if (stack != stack[:1]).any() else values[0]
 
         return jax.tree.map(leaf, *trees)
+
+
+def _listed(values: Any) -> Any:
+    """A sequence of values, or an array of numpy or JAX [K], as a list of Python numbers; anything else as it is."""
+    if (isinstance(values, Sequence) and not isinstance(values, str)) or getattr(values, "ndim", None) == 1:
+        return [plain(value) for value in values]
+    return values
 
 
 def check_distinct(name: str, values: Sequence[Any]) -> None:

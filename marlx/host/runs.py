@@ -37,8 +37,8 @@ def train(
         out: an empty or new directory; None takes the first free runs/ALGORITHM-ENVIRONMENT-1, -2, ...
         resume: a run in `out` that was stopped goes on from its last whole checkpoint, to the bit as if it had never
             been; a finished one is returned as it is; without one a new run begins.
-        grid: "section.name" of traced numbers -> values. Every seed trains at every point of their product, in one
-            compiled program.
+        grid: "section.name" of traced numbers -> values, a list or an array [K]. Every seed trains at every point of
+            their product, in one compiled program.
         cache: keep compiled programs in the user's cache directory.
         settings: `width`, `split_rows`, `chunk`, `largest_share`, `checkpoint_interval`, `checkpoint_replay`, `wandb`,
             `tensorboard`, `progress` as `marlx.host.job.Settings` has them.

@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from marlx_envs.options import UsageError
+
+import marlx
+from marlx.host.lanes import Lanes
 
 from .resuming import run
 
@@ -68,3 +73,19 @@ def test_a_point_of_a_grid_equals_a_run_of_its_own_to_the_bit(
     for k, (name, values) in enumerate(grid.items()):
         neighbour = (*point[:k], values[0], *point[k + 1 :])
         assert not tables[neighbour].equals(tables[point]), name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.linspace(0.5, 0.75, 2), jnp.linspace(0.5, 0.75, 2), (0.5, 0.75), [np.float32(0.5), jnp.float32(0.75)]],
+)
+def test_an_array_is_a_list_of_values(values: Any) -> None:
+    lanes = Lanes(marlx.configure("vdn", "matrix_game"), [0], {"training.gamma": values})
+    assert lanes.grid == {"training.gamma": [0.5, 0.75]} and len(lanes) == 2
+    assert all(type(value) is float for value in lanes.grid["training.gamma"])
+
+
+@pytest.mark.parametrize("values", [np.ones((1, 2)), np.ones(0), np.float32(0.5), 0.5, "0.5", {0.5}])
+def test_what_is_no_list_of_values_is_refused(values: Any) -> None:
+    with pytest.raises(UsageError, match=r"training\.gamma needs a list of values, not "):
+        Lanes(marlx.configure("vdn", "matrix_game"), [0], {"training.gamma": values})
