@@ -1,5 +1,6 @@
 """The shape of the repository: quick imports, truthful declarations, short files, clean pins, one version."""
 
+import importlib
 import importlib.metadata
 import re
 import runpy
@@ -55,6 +56,25 @@ def test_nothing_heavy_is_imported_before_it_is_used(statement: str) -> None:
     found = imported_after(statement)
     assert not found & {*HEAVY.split(), "rich", "wandb"}
     assert "marlx_envs" in found or statement == "import marlx"
+
+
+@pytest.mark.parametrize(
+    "module, names",
+    [
+        ("marlx", "configure make_train mixers Run train"),
+        ("marlx.critics", "JointCritic recognise"),
+        ("marlx.intrinsic", "RND"),
+        ("marlx.mixers", "Independent QMIX"),
+        ("marlx.weightings", "CW cw potentially_optimal"),
+        ("marlx_envs", "check make"),
+    ],
+)
+def test_names_that_are_loaded_when_used_are_listed(module: str, names: str) -> None:
+    """And each of them is there; to list them imports nothing."""
+    listed = dir(importlib.import_module(module))
+    assert set(names.split()) <= set(listed)
+    assert all(hasattr(importlib.import_module(module), name) for name in listed)
+    assert not imported_after(f"import {module}; dir({module})") & set(HEAVY.split())
 
 
 def declaring_files() -> list[tuple[str, Path]]:

@@ -18,3 +18,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"marlx.critics.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'marlx.critics' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -13,3 +13,7 @@ def __getattr__(name: str) -> Any:
         if entry.factory == name:
             return entry.load()
     raise AttributeError(f"module 'marlx.intrinsic' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(entry.factory for entry in INTRINSICS.values() if isinstance(entry.factory, str))})

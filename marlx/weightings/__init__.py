@@ -22,3 +22,8 @@ def __getattr__(name: str) -> Any:
         if entry.factory == name:
             return entry.load()
     raise AttributeError(f"module 'marlx.weightings' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    classes = (entry.factory for entry in WEIGHTINGS.values() if isinstance(entry.factory, str))
+    return sorted({*globals(), *_FUNCTIONS, *classes})
