@@ -119,6 +119,13 @@ def from_dict(values: Mapping[str, Any]) -> Experiment:
     return configure(values["algorithm_name"], values["environment_name"], flat)
 
 
+def check_experiment(value: object, function: str) -> None:
+    """Raises `UsageError` unless a value is an experiment; `function` of `marlx` is what takes it."""
+    if not isinstance(value, Experiment):
+        call = f'marlx.{function}(marlx.configure("qmix", "matrix_game"))'
+        raise UsageError(f"marlx.{function} takes an experiment, as in {call}, not {shown(value)}")
+
+
 def parse(overrides: tuple[str | Mapping[str, Any], ...]) -> dict[str, Any]:
     """Overrides as {"section.name": value}; a later one wins. Strings hold TOML values, or bare words."""
     found: dict[str, Any] = {}

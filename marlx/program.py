@@ -15,7 +15,7 @@ import numpy as np
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
 from marlx.engine.trainer import Plan, SeedState, Trainer
-from marlx.experiment import Experiment
+from marlx.experiment import Experiment, check_experiment
 from marlx.settings import Evaluation, Training
 from marlx.types import Algorithm, Metrics, Params
 
@@ -97,7 +97,11 @@ def make_train(experiment: Experiment) -> Any:
         `train(key)`, to be jitted: key [] -> metrics [K evaluations] and parameters. `jax.vmap(train)(keys [S])` has
         a leading axis [S] on every leaf. `numbers` replaces `experiment.numbers()`; vmap over its leaves to make
         hyperparameters an axis. Nothing is read or written while it runs.
+
+    Raises:
+        UsageError: what is given is no experiment.
     """
+    check_experiment(experiment, "make_train")
     program = Program(experiment)
     ends = np.asarray(program.plan.evaluations, np.int32)
     firsts = np.concatenate([[0], ends[:-1]]).astype(np.int32)

@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from marlx_envs.options import UsageError, shown
+from marlx_envs.options import UsageError, shown, unknown
 
 from marlx.engine.widths import MEASURE
-from marlx.experiment import Experiment
+from marlx.experiment import Experiment, check_experiment
 from marlx.host import backend, directory, limits, seed_ids
 from marlx.host.files import check_toml
 from marlx.host.job import Job, Settings
@@ -52,6 +53,7 @@ def train(
         DiskError: the disk refused in mid-run; what was written before is whole.
         Interrupted: Ctrl-C, SIGTERM or SIGUSR1; a checkpoint was written.
     """
+    check_experiment(experiment, "train")
     ids = seed_ids.seed_ids(seeds)
     seed_ids.check_base_seed(base_seed)
     how = _checked(settings)
@@ -96,6 +98,10 @@ def train(
 
 def _checked(settings: dict[str, Any]) -> Settings:
     """Settings from their names. Raises `UsageError`."""
+    known = {field.name for field in fields(Settings)}
+    for name in settings:
+        if name not in known:
+            raise unknown("argument of marlx.train", name, known | signature(train).parameters.keys() - {"settings"})
     how = replace(Settings(), **settings)
     for name in ("width", "chunk", "largest_share", "checkpoint_interval"):
         value = getattr(how, name)

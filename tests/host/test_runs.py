@@ -141,6 +141,24 @@ def test_wrong_arguments_make_no_directory(tmp_path: Path, options: dict[str, An
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name, told",
+    [("progres", "'progres'; did you mean 'progress'?"), ("seed", "'seed'; did you mean 'seeds'?")],
+)
+def test_an_unknown_argument_is_told_with_the_nearest(name: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        marlx.train(marlx.configure("iql", "matrix_game"), out=tmp_path / "run", **{name: 1})
+    assert str(error.value) == f"unknown argument of marlx.train {told}" and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("function, given", [("train", ("qmix", "matrix_game")), ("make_train", ("qmix",))])
+def test_names_in_place_of_an_experiment(function: str, given: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as error:
+        getattr(marlx, function)(*given)
+    call = f'marlx.{function}(marlx.configure("qmix", "matrix_game"))'
+    assert str(error.value) == f"marlx.{function} takes an experiment, as in {call}, not 'qmix'"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
 def test_a_signal_keeps_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
