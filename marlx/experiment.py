@@ -71,6 +71,17 @@ class Experiment:
         }
         return {"environment": self.make_environment().params, **found}
 
+    def traced(self, name: str) -> Option:
+        """The option "section.name". Raises `UsageError` unless there is one and it is a traced number."""
+        parse(({name: None},))
+        section, _, field = name.partition(".")
+        options = self.options(section)
+        if field not in options:
+            raise unknown(f"field of [{section}]", field, options)
+        if options[field].kind != "number":
+            raise UsageError(f"{name} is not a traced number: it changes the program, so it needs a run of its own")
+        return options[field]
+
     def replace(self, *overrides: str | Mapping[str, Any]) -> "Experiment":
         """The experiment that `configure` makes of the same overrides and these."""
         return configure(self.algorithm_name, self.environment_name, self.overrides, *overrides)

@@ -3,6 +3,7 @@
 The host runs the same phases one by one, with its own work between them.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import marlx_envs
 import numpy as np
+from marlx_envs.options import UsageError, check, described
 
 from marlx.agents import AgentOptions
 from marlx.algorithms import ALGORITHMS
@@ -95,11 +97,12 @@ def make_train(experiment: Experiment) -> Any:
 
     Returns:
         `train(key)`, to be jitted: key [] -> metrics [K evaluations] and parameters. `jax.vmap(train)(keys [S])` has
-        a leading axis [S] on every leaf. `numbers` replaces `experiment.numbers()`; vmap over its leaves to make
-        hyperparameters an axis. Nothing is read or written while it runs.
+        a leading axis [S] on every leaf. `numbers` replaces `experiment.numbers()`, or some of them as
+        {"section.name": value}; vmap over its leaves to make hyperparameters an axis. Nothing is read or written while
+        it runs.
 
     Raises:
-        UsageError: what is given is no experiment.
+        UsageError: what is given is no experiment; and `train`, of a name that is no traced number of it.
     """
     check_experiment(experiment, "make_train")
     program = Program(experiment)
@@ -108,7 +111,7 @@ def make_train(experiment: Experiment) -> Any:
     defaults = experiment.numbers()
 
     def train(key: chex.PRNGKey, numbers: Numbers | None = None) -> Result:
-        numbers = defaults if numbers is None else numbers
+        numbers = defaults if numbers is None else _merged(experiment, defaults, numbers)
         state = program.init(key, numbers)
 
         def segment(state: SeedState, bounds: tuple[jax.Array, jax.Array]) -> tuple[SeedState, Metrics]:
@@ -119,3 +122,29 @@ def make_train(experiment: Experiment) -> Any:
         return Result(metrics, state.learner.params)
 
     return train
+
+
+def _merged(experiment: Experiment, defaults: Numbers, given: Any) -> Numbers:
+    """All numbers: those given by "section.name" in the place of the defaults, or a whole tree as it is.
+
+    Raises:
+        UsageError: a name that is no traced number, or a value of another shape or out of range.
+    """
+    if not isinstance(given, Mapping):
+        raise UsageError(f'numbers must be a dictionary, such as {{"training.gamma": 0.9}}, not {described(given)}')
+    if given.keys() == defaults.keys():
+        return given
+    found = {section: dict(values) for section, values in defaults.items()}
+    for name, value in given.items():
+        section, _, field = str(name).partition(".")
+        if field not in found.get(section, {}):
+            experiment.traced(name)
+            raise UsageError(f"{name} is read when the environment is made: give it to marlx.configure")
+        option = experiment.options(section).get(field)  # none of an array that an environment has beside its numbers
+        if option and not isinstance(value, jax.Array | np.ndarray):
+            value = check(option, value, name)
+        if np.shape(value) != np.shape(found[section][field]):
+            sizes = (" ".join(map(str, np.shape(x))) for x in (found[section][field], value))
+            raise UsageError("{} must have the shape [{}], not [{}]".format(name, *sizes))
+        found[section][field] = jnp.asarray(value, jnp.result_type(found[section][field]))
+    return found

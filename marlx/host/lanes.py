@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 import numpy.typing as npt
-from marlx_envs.options import UsageError, plain, shown, unknown
+from marlx_envs.options import UsageError, plain, shown
 
-from marlx.experiment import Experiment, parse
+from marlx.experiment import Experiment
 
 MOST_POINTS = 100_000
 Grid = Mapping[str, Sequence[Any]]  # "section.name" -> values
@@ -38,13 +38,7 @@ class Lanes:
         object.__setattr__(self, "grid", {name: _listed(values) for name, values in self.grid.items()})
         points = 1
         for name, values in self.grid.items():
-            section, _, option = name.partition(".")
-            parse(({name: None},))
-            options = self.experiment.options(section)
-            if option not in options:
-                raise unknown(f"field of [{section}]", option, options)
-            if options[option].kind != "number":
-                raise UsageError(f"{name} is not a traced number: it changes the program, so it needs a run of its own")
+            self.experiment.traced(name)
             if not isinstance(values, list) or not values:
                 raise UsageError(f"{name} needs a list of values, not {shown(values)}")
             check_distinct(name, values)

@@ -1,7 +1,8 @@
 """The loop: seeds beside each other, chunks of any length, numbers as an axis, one compilation, what must be learnt."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import chex
@@ -10,11 +11,13 @@ import jax.numpy as jnp
 import marlx_envs
 import numpy as np
 import pytest
+from marlx_envs import UsageError, options
 from marlx_envs.matrix_game import MatrixGame
 
 import marlx
 from marlx.engine.seeds import ROWS, Fleet, choose_layout, spare_split
 from marlx.engine.trainer import plan
+from marlx.experiment import SECTIONS
 from marlx.host import checkpoints
 from marlx.program import Program
 from marlx.settings import Evaluation, Training
@@ -154,6 +157,73 @@ def test_numbers_are_an_axis() -> None:
     for now, before in zip(_params(result.params), _params(initial), strict=True):
         np.testing.assert_array_equal(now[1], before)
         assert now.size == 0 or (now[0] != before).any()
+
+
+def test_some_numbers_by_name_are_an_axis() -> None:
+    """Others keep the experiment's values: the second point is the experiment as it is."""
+    experiment = _small("vdn", "matrix_game", "training.total_steps=400", "evaluation.interval=200")
+    train, key = marlx.make_train(experiment), jax.random.key(0)
+    rates = jnp.array([0.0, experiment.training["learning_rate"]])
+    result = jax.jit(jax.vmap(lambda rate: train(key, {"training.learning_rate": rate})))(rates)
+    alone = jax.jit(train)(key)
+    np.testing.assert_allclose(result.metrics["loss"][1], alone.metrics["loss"], rtol=1e-4)
+    initial = Program(experiment).init(key, experiment.numbers()).learner.params
+    for now, before in zip(_params(result.params), _params(initial), strict=True):
+        np.testing.assert_array_equal(now[0], before)
+        assert now.size == 0 or (now[1] != before).any()
+
+
+STATIC = "is not a traced number: it changes the program, so it needs a run of its own"
+
+
+@pytest.mark.parametrize(
+    "numbers, told",
+    [
+        ({"training.learning_rat": 1e-3}, "unknown field of [training] 'learning_rat'; did you mean 'learning_rate'?"),
+        ({"trainin.gamma": 0.9}, "unknown section 'trainin'; did you mean 'training'?"),
+        (
+            {"learning_rate": 1e-3},
+            "expected section.name=value, not 'learning_rate'; did you mean 'training.learning_rate'?",
+        ),
+        (
+            {"training.batch_size": 8},
+            f"training.batch_size {STATIC}",
+        ),
+        ({"training.gamma": jnp.ones(3)}, "training.gamma must have the shape [], not [3]"),
+        ({"training.gamma": 2}, "training.gamma must be at most 1, not 2.0"),
+        ({"training.gamma": "high"}, "training.gamma must be a number, not 'high'"),
+        (jnp.ones(3), 'numbers must be a dictionary, such as {"training.gamma": 0.9}, not float32 [3]'),
+        ({"environment.rewards": jnp.ones(3)}, "environment.rewards must have the shape [1 3 3], not [3]"),
+        (
+            {"environment.payoff": jnp.ones(3)},
+            f"environment.payoff {STATIC}",
+        ),
+        (
+            {"training": {"gamma": 0.9}},
+            f"expected section.name=value, not 'training'; sections: {', '.join(SECTIONS)}",
+        ),
+    ],
+)
+def test_what_is_no_number_by_name_is_one_line(numbers: Any, told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        jax.eval_shape(partial(marlx.make_train(_small("vdn")), numbers=numbers), jax.random.key(0))
+    assert str(error.value) == told
+
+
+@dataclass(frozen=True)
+class _Taxed(MatrixGame):
+    """A number goes into the payoffs when the game is made; none is left of it in `params`."""
+
+    tax: float = options.number(0, "taken off every payoff")
+
+
+def test_arrays_of_an_environment_are_numbers_by_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = marlx_envs.Entry(name="taxed", summary="", source="", factory=_Taxed)
+    monkeypatch.setitem(marlx_envs.ENVIRONMENTS._all(), "taxed", entry)
+    train = marlx.make_train(_small("vdn", "taxed"))
+    jax.eval_shape(lambda key: train(key, {"environment.rewards": np.zeros((1, 3, 3)).tolist()}), jax.random.key(0))
+    with pytest.raises(UsageError, match=r"environment\.tax is read when the environment is made: give it to marlx"):
+        train(jax.random.key(0), {"environment.tax": 1.0})
 
 
 def test_batch_of_one_row_in_one_environment() -> None:
