@@ -10,8 +10,9 @@ import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
 Kind = Literal["number", "size", "flag", "choice", "text", "data"]
 
 LARGEST_SIZE = 2**31 - 1  # sizes and the counters that run up to them are int32
@@ -105,6 +106,13 @@ def described(value: Any) -> str:
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} [{' '.join(map(str, value.shape))}]"
     return shown(value) if value is None or isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
+
+
+def needed(value: T | None, part: object, what: str) -> T:
+    """A value that a part cannot do without. Raises `UsageError` where it is None."""
+    if value is None:
+        raise UsageError(f"{type(part).__name__} needs {what}, which is None")
+    return value
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

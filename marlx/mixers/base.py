@@ -2,7 +2,8 @@
 
 A mixer is a frozen dataclass of options made with the sizes of a team, so that it can be used alone:
 `mixer = QMIX(n_agents=2, state_size=4); params = mixer.init(key); mixer.apply(params, utilities, state)`.
-Fields of `Sizes` that a mixer declares beside the two of `Mixer` are given to it too.
+Sizes that a mixer declares beside the two of `Mixer` are asked for too: n_actions by QPLEX, observation_size by Qatten
+and NA2Q, memory_size by NA2Q and GoMARL, group_width by GoMARL. These four read a `Context` as well.
 """
 
 import abc
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from marlx_envs.options import UsageError
 
 from marlx.types import Metrics, Params, Progress
 
@@ -56,6 +58,13 @@ class Mixer(abc.ABC):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Joint values: utilities [.. N], state [.. D] -> [..]."""
+
+    def check_sizes(self, utilities: jax.Array, state: jax.Array | None = None) -> None:
+        """Raises `UsageError` unless utilities are [.. N] and the state, where it is read, [.. D]."""
+        for name, array, size in (("utilities", utilities, self.n_agents), ("state", state, self.state_size)):
+            if array is not None and array.shape[-1:] != (size,):
+                given = " ".join(map(str, array.shape))
+                raise UsageError(f"{name} of this {type(self).__name__} must be [.. {size}], not [{given}]")
 
     def auxiliary(self, params: Params, context: Context, progress: Progress) -> tuple[jax.Array, Metrics]:
         """Losses [..] of the mixer's own, which the learner adds as a masked mean, and their parts for the record."""

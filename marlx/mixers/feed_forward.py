@@ -45,6 +45,7 @@ class FeedForward(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q [..] from utilities [.. N] and state [.. D]."""
+        self.check_sizes(utilities, state)
         rows = state.reshape(-1, self.state_size)
         values: Any = self._network.apply(params, utilities.reshape(len(rows), self.n_agents), rows)
         return values.reshape(state.shape[:-1])

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from marlx_envs.discovery import Entry
-from marlx_envs.options import flag, number, size
+from marlx_envs.options import flag, needed, number, size
 
 from marlx.initialisers import affine, stacked
 from marlx.losses import masked_mean, over_devices
@@ -105,8 +105,9 @@ class GoMARL(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] from utilities [.. N], state [.. D], and memories and group states in `context`."""
-        assert context is not None
-        assert context.group_state is not None
+        self.check_sizes(utilities, state)
+        context = needed(context, self, "context")
+        group_state = needed(context.group_state, self, "context.group_state")
         groups, shared = self._trained(params["groups"]), params["all"]
         member = self._member(context)
         exists = (member.sum(0) > 0)[:, None, None]
@@ -118,7 +119,7 @@ class GoMARL(Mixer):
         hidden = nn.elu(jnp.einsum("nj,nre->jre", member, rows.T[..., None] * w1 + b1))
 
         # Of groups, [J R ..].
-        states = jnp.moveaxis(context.group_state.reshape(-1, self.n_agents, self.group_width), 1, 0)
+        states = jnp.moveaxis(group_state.reshape(-1, self.n_agents, self.group_width), 1, 0)
         inside = (member > 0).T[..., None, None]  # [J N 1 1]
         group = jnp.where(exists, jnp.where(inside, states, -jnp.inf).max(1), 0)
         of_w2, of_b2 = jnp.split(nn.relu(affine(groups["first"], group)), 2, axis=-1)
@@ -135,12 +136,12 @@ class GoMARL(Mixer):
 
     def auxiliary(self, params: Params, context: Context, progress: Progress) -> tuple[jax.Array, Metrics]:
         """The lasso on W1 of the group whose turn it is, and the (dis)similarity of group states; each [..]."""
-        assert context.group_state is not None
+        group_state = needed(context.group_state, self, "context.group_state")
         lead, groups = context.actions.shape[:-1], context.variables
         alpha = self.lasso_scale * self.lasso_decay ** jnp.floor(progress.env_steps / _DECAY_STEPS)
         turn = (groups.of == groups.turn).astype(jnp.float32)
         lasso = alpha * (turn @ self._w1(params, context)[1].mean(-1)).reshape(lead)
-        alike = similarity(context.group_state, self._member(context))
+        alike = similarity(group_state, self._member(context))
         count = jnp.broadcast_to(groups.of.max() + 1.0, lead)
         parts = {"lasso_loss": lasso, "similarity_loss": alike, "groups": count}
         return lasso + self.similarity_scale * alike, parts

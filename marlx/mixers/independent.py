@@ -27,4 +27,5 @@ class Independent(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Utilities [.. N] as they are."""
+        self.check_sizes(utilities)
         return utilities

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from marlx_envs.discovery import Entry
-from marlx_envs.options import UsageError, number, size
+from marlx_envs.options import UsageError, needed, number, size
 
 from marlx.initialisers import linear, stacked
 from marlx.losses import drawn_by_row
@@ -107,7 +107,8 @@ class NA2Q(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] from utilities [.. N], state [.. D] and the memories in `context`."""
-        assert context is not None
+        self.check_sizes(utilities, state)
+        context = needed(context, self, "context")
         rows = state.reshape(-1, self.state_size)
         semantics, _, _ = jax.lax.stop_gradient(self._semantics(params, context))
         credit: Any = self._credits.apply(params["credits"], rows, semantics.reshape(len(rows), -1))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from marlx_envs.discovery import Entry
-from marlx_envs.options import UsageError, flag, size
+from marlx_envs.options import UsageError, flag, needed, size
 
 from marlx.initialisers import bounded, linear, linear_heads
 from marlx.mixers.base import Context, Mixer
@@ -62,6 +62,7 @@ class Qatten(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] from utilities [.. N], state [.. D] and the observations of the context."""
+        self.check_sizes(utilities, state)
         rows = state.reshape(-1, self.state_size)
         parts: Any = self._network.apply(params, rows, self._features(rows, context))
         return mix(utilities.reshape(len(rows), self.n_agents), *parts).reshape(state.shape[:-1])
@@ -70,8 +71,7 @@ class Qatten(Mixer):
         """What the keys read: state [R D] -> [R N U]."""
         if self.own_features:
             return state[:, : self.n_agents * self.own_features].reshape(-1, self.n_agents, self.own_features)
-        assert context is not None, "Qatten's keys read the observations of the context"
-        return context.observation.reshape(-1, self.n_agents, self.observation_size)
+        return needed(context, self, "context").observation.reshape(-1, self.n_agents, self.observation_size)
 
 
 def mix(utilities: jax.Array, logits: jax.Array, head_weights: jax.Array, value: jax.Array) -> jax.Array:

@@ -45,6 +45,7 @@ class QMIX(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] from utilities [.. N] and state [.. D], which may lack the utilities' first axes."""
+        self.check_sizes(utilities, state)
         # Two axes: the weight gradients of more leading axes would be products over two axes, which XLA transposes for.
         rows = state.reshape(-1, self.state_size)
         weights: Any = self._network.apply(params, rows)

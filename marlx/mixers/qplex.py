@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from marlx_envs.discovery import Entry
-from marlx_envs.options import flag, size
+from marlx_envs.options import flag, needed, size
 
 from marlx.initialisers import linear, linear_heads
 from marlx.mixers.base import Context, Mixer
@@ -64,7 +64,8 @@ class QPLEX(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] from utilities [.. N], state [.. D], and the actions and greedy utilities of the context."""
-        assert context is not None, "QPLEX reads the actions and greedy utilities of the context"
+        self.check_sizes(utilities, state)
+        context = needed(context, self, "context")
         rows = state.reshape(-1, self.state_size)
         actions = jax.nn.one_hot(context.actions, self.n_actions).reshape(len(rows), -1)
         parts: Any = self._network.apply(params, rows, actions)

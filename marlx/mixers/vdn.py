@@ -24,4 +24,5 @@ class VDN(Mixer):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Q_tot [..] = sum over agents of utilities [.. N]."""
+        self.check_sizes(utilities)
         return utilities.sum(-1)

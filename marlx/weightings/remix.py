@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from marlx_envs.discovery import Entry
-from marlx_envs.options import choice, flag, number, size
+from marlx_envs.options import choice, flag, needed, number, size
 
 from marlx.agents import take
 from marlx.losses import masked_mean
@@ -162,13 +162,13 @@ class ReMIX(Weighting):
 
     def _critic(self, e: Evidence) -> jax.Array:
         """Q-hat*(s, u) [..]. [CHOICE] Of which copy the paper does not say."""
-        value = e.critic_value if self.critic_copy == "live" else e.critic_target
-        assert value is not None
-        return value
+        if self.critic_copy == "live":
+            return needed(e.critic_value, self, "evidence.critic_value")
+        return needed(e.critic_target, self, "evidence.critic_target")
 
     def _policy(self, e: Evidence) -> jax.Array:
-        assert e.slopes is not None
-        return policy(e.utilities, e.available, e.actions, e.slopes, self.slope_floor)
+        slopes = needed(e.slopes, self, "evidence.slopes")
+        return policy(e.utilities, e.available, e.actions, slopes, self.slope_floor)
 
     def sampling(self, batch_size: int) -> Sampling:
         """`recent_percent` of the batch out of the latest `recent_rows` rows: d/mu of ReMIX (eq. 4, section 4.3)."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from marlx_envs.discovery import Entry
-from marlx_envs.options import number
+from marlx_envs.options import needed, number
 
 from marlx.weightings.base import Evidence, Weighting
 
@@ -67,8 +67,8 @@ class CW(_Weighted):
     """`cw` with the live greedy action and the target's critic."""
 
     def weights(self, state: Any, evidence: Evidence) -> jax.Array:
-        assert evidence.critic_greedy is not None
-        return cw(evidence.actions, evidence.greedy, evidence.target, evidence.critic_greedy, self.alpha)
+        critic_greedy = needed(evidence.critic_greedy, self, "evidence.critic_greedy")
+        return cw(evidence.actions, evidence.greedy, evidence.target, critic_greedy, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,4 @@ class IdealCW(_Weighted):
     needs_optimum: ClassVar[bool] = True
 
     def weights(self, state: Any, evidence: Evidence) -> jax.Array:
-        assert evidence.optimal is not None
-        return ideal_cw(evidence.optimal, self.alpha)
+        return ideal_cw(needed(evidence.optimal, self, "evidence.optimal"), self.alpha)

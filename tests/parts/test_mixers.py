@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marlx_envs.options import UsageError
 
 import marlx
 from marlx.agents import take
@@ -17,6 +18,7 @@ from marlx.mixers.qmix import QMIX, mix
 from tests.parts.gradients import as_float64, assert_close, finite_differences
 
 N, D, A, O, H, G = 3, 10, 4, 5, 8, 6
+BUILT_IN = ("feed_forward", "gomarl", "independent", "na2q", "qatten", "qmix", "qplex", "vdn")
 
 
 def _qmix_numbers(monotone: bool) -> tuple[jax.Array, jax.Array]:
@@ -117,6 +119,40 @@ def _made(name: str, **options: Any) -> Mixer:
         "axis": None,
     }  # fmt: skip
     return part(**{f.name: sizes[f.name] for f in dataclasses.fields(part) if "option" not in f.metadata}, **options)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_wrong_number_of_utilities_is_one_line(name: str) -> None:
+    mixer = _made(name)
+    utilities, state, context = _inputs(mixer, (4, 2))
+    with pytest.raises(UsageError) as error:
+        mixer.apply({}, utilities[..., :2], state, context)
+    assert str(error.value) == f"utilities of this {type(mixer).__name__} must be [.. {N}], not [4 2 2]"
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in ("independent", "vdn")])
+def test_a_state_of_another_size_is_one_line(name: str) -> None:
+    mixer = _made(name)
+    utilities, state, context = _inputs(mixer, (4, 2))
+    with pytest.raises(UsageError) as error:
+        mixer.apply({}, utilities, state[..., 1:], context)
+    assert str(error.value) == f"state of this {type(mixer).__name__} must be [.. {D}], not [4 2 {D - 1}]"
+
+
+@pytest.mark.parametrize("name", ["gomarl", "na2q", "qatten", "qplex"])
+def test_a_mixer_that_reads_a_context_asks_for_it(name: str) -> None:
+    mixer = _made(name)
+    utilities, state, _ = _inputs(mixer, (4, 2))
+    params = jax.eval_shape(mixer.init, jax.random.key(0))
+    with pytest.raises(UsageError, match=f"^{type(mixer).__name__} needs context, which is None"):
+        jax.eval_shape(mixer.apply, params, utilities, state)
+
+
+def test_gomarl_asks_for_group_states() -> None:
+    mixer = _made("gomarl")
+    utilities, state, context = _inputs(mixer, (4, 2))
+    with pytest.raises(UsageError, match=r"^GoMARL needs context\.group_state, which is None$"):
+        mixer.apply({}, utilities, state, context._replace(group_state=None))
 
 
 @pytest.mark.parametrize("name", MIXERS)

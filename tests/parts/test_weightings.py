@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
+from marlx_envs.options import UsageError
 
 from marlx import exploration, weightings
 from marlx.algorithms.composition import sized
@@ -94,6 +95,22 @@ def test_agents_may_be_permuted() -> None:
     np.testing.assert_allclose(*factors, rtol=1e-6)
     np.testing.assert_array_equal(*weights)
     assert len(np.unique(weights[0])) == 2
+
+
+@pytest.mark.parametrize(
+    "name, options, field",
+    [
+        ("cw", {}, "critic_greedy"),
+        ("ideal_cw", {}, "optimal"),
+        ("remix", {}, "slopes"),
+        ("remix", {}, "critic_value"),
+        ("remix", {"critic_copy": "target"}, "critic_target"),
+    ],
+)
+def test_evidence_that_is_missing_is_one_line(name: str, options: dict[str, Any], field: str) -> None:
+    part = _made(name, **options)
+    with pytest.raises(UsageError, match=rf"^{type(part).__name__} needs evidence\.{field}, which is None$"):
+        part.weights((), _evidence()._replace(**{field: None}))
 
 
 def test_regret_of_a_payoff_table() -> None:
