@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from marlx.analysis.statistics import Floats, Interval, counts_of_draws, interval, iqm, resampled_iqm
+from marlx.analysis.statistics import (
+    ROUNDING,
+    Floats,
+    Interval,
+    counts_of_draws,
+    interval,
+    iqm,
+    over_seeds,
+    resampled_iqm,
+)
 
 Scores = Mapping[str, npt.ArrayLike]
 
@@ -32,6 +41,16 @@ def aggregate(scores: Scores, confidence: float = 0.95, resamples: int = 2000, s
     return interval(values, tasks, confidence, resamples, seed)
 
 
+def shown(scores: Scores) -> Interval:
+    """What tables show of scores: as `aggregate`, but of few seeds on any task the mean, the lowest and the highest."""
+    return over_seeds(*_flat(scores))
+
+
+def fewest(scores: Scores) -> int:
+    """How many scores are finite on the task where the fewest are."""
+    return min((_finite(x).size for x in scores.values()), default=0)
+
+
 def left_out(scores: Scores) -> int:
     """How many scores are not finite: seeds that died or diverged."""
     return sum(int((~np.isfinite(np.asarray(x, np.float64))).sum()) for x in scores.values())
@@ -40,7 +59,10 @@ def left_out(scores: Scores) -> int:
 def difference(
     first: Scores, second: Scores, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """By how much the interquartile mean of the first exceeds that of the second; seeds of the two are independent."""
+    """By how much the interquartile mean of the first exceeds that of the second; seeds of the two are independent.
+
+    What is no more than rounding is 0.
+    """
     if not all(_finite(_flat(of)[0]).size for of in (first, second)):
         return NOTHING
     draws = [
@@ -48,13 +70,15 @@ def difference(
         for index, (values, tasks) in enumerate((_flat(first), _flat(second)))
     ]
     value = iqm(_flat(first)[0]) - iqm(_flat(second)[0])
-    return Estimate(float(value), *_ends(draws[0] - draws[1], confidence))
+    found = (float(value), *_ends(draws[0] - draws[1], confidence))
+    most = _rounding(*first.values(), *second.values())
+    return Estimate(*(0.0 if abs(x) <= most else x for x in found))
 
 
 def probability_of_improvement(
     first: Scores, second: Scores, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """How likely a seed of the first has the higher score on a task drawn at random; ties count one half.
+    """How likely a seed of the first has the higher score on a task drawn at random; ties (see `ties`) count one half.
 
     Raises:
         ValueError: the two do not have the same tasks.
@@ -67,11 +91,18 @@ def probability_of_improvement(
         x, y = _finite(first[task]), _finite(second[task])
         if not (x.size and y.size):
             return NOTHING
-        wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)
+        ahead, most = x[:, None] - y, _rounding(x, y)
+        wins = (ahead > most) + 0.5 * (np.abs(ahead) <= most)
         values.append(wins.mean())
         of_x, of_y = (counts_of_draws(generator, np.zeros(len(z), np.int64), resamples) for z in (x, y))
         draws.append(np.einsum("rx,xy,ry->r", of_x, wins, of_y, optimize=True) / wins.size)
     return Estimate(float(np.mean(values)), *_ends(np.mean(draws, axis=0), confidence))
+
+
+def ties(first: Scores, second: Scores) -> float:
+    """The share of pairs of seeds, as a mean over tasks, whose scores are equal but for rounding."""
+    pairs = [(_finite(first[task]), _finite(second[task])) for task in first]
+    return float(np.mean([(np.abs(x[:, None] - y) <= _rounding(x, y)).mean() for x, y in pairs]))
 
 
 def performance_profile(
@@ -122,6 +153,16 @@ def best_evaluation(returns: npt.ArrayLike) -> Floats:
     return np.where(np.isfinite(finite), finite, np.nan)
 
 
+def tied_tasks(scores: Mapping[str, Scores]) -> list[str]:
+    """Tasks on which all scores of all methods are equal but for rounding: they tell nothing of the methods."""
+    found = []
+    for task in dict.fromkeys(task for of in scores.values() for task in of):
+        every = np.concatenate([_finite(of[task]) for of in scores.values() if task in of])
+        if every.size and np.ptp(every) <= _rounding(every):
+            found.append(task)
+    return found
+
+
 def normalised(scores: Mapping[str, Scores]) -> dict[str, dict[str, Floats]]:
     """Scores of methods with each task's lowest score over all methods as 0 and its highest as 1."""
     tasks = {task for of in scores.values() for task in of}
@@ -145,6 +186,11 @@ def _flat(scores: Scores) -> tuple[Floats, npt.NDArray[np.int64]]:
 def _finite(values: npt.ArrayLike) -> Floats:
     array = np.asarray(values, np.float64).reshape(-1)
     return array[np.isfinite(array)]
+
+
+def _rounding(*values: npt.ArrayLike) -> float:
+    """The largest difference that is none: a small share of the largest of the finite values."""
+    return ROUNDING * max((float(np.abs(x).max()) for x in map(_finite, values) if x.size), default=0.0)
 
 
 def _ends(draws: Floats, confidence: float) -> tuple[Any, Any]:

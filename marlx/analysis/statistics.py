@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+ENOUGH = 5  # seeds; the bootstrap interval of fewer is no more than their range, and too often beside the true mean
+ROUNDING = 1e-6  # of the scale of scores; what differs by less is equal
 _BLOCK = 2**24  # resampled seeds held at a time
 
 
@@ -19,6 +21,57 @@ class Interval(NamedTuple):
     high: Any
     used: Any  # seeds with a finite value
     left_out: Any  # seeds without one
+
+
+def over_seeds(values: npt.ArrayLike, strata: npt.ArrayLike | None = None) -> Interval:
+    """What tables and pictures show of seeds: as `interval`, but of few the mean, the lowest and the highest.
+
+    Few are fewer than `ENOUGH` in any stratum.
+
+    Args:
+        values: [S] or [S K]; strata: labels [S], see `interval`.
+    """
+    columns = np.asarray(values, np.float64)
+    if fewest(columns, strata) >= ENOUGH:
+        return interval(columns, strata)
+    finite = np.isfinite(columns)
+    used = finite.sum(axis=0)
+    some, known = used > 0, np.where(finite, columns, 0.0)
+    mean = np.where(some, known.sum(axis=0) / np.maximum(used, 1), np.nan)
+    low = np.where(some, np.where(finite, columns, np.inf).min(axis=0), np.nan)
+    high = np.where(some, np.where(finite, columns, -np.inf).max(axis=0), np.nan)
+    return Interval(*(x[()] for x in (mean, low, high, used, len(columns) - used)))
+
+
+def fewest(values: npt.ArrayLike, strata: npt.ArrayLike | None = None) -> int:
+    """How many seeds [S] or [S K] have a finite value, in the stratum that has the fewest."""
+    columns = np.asarray(values, np.float64)
+    sound = np.isfinite(columns.reshape(len(columns), -1)).any(axis=1)
+    names = np.zeros(len(sound), np.int64) if strata is None else np.asarray(strata)
+    return min((int(sound[names == name].sum()) for name in np.unique(names)), default=0)
+
+
+def one_set(values: npt.ArrayLike) -> Floats:
+    """Evaluations [S K] of the same seeds throughout, NaN for the others: those with a finite value at the last.
+
+    A mean over whichever seeds live would jump where one dies. Where none lasts, all of them as long as all live.
+    """
+    columns = np.asarray(values, np.float64)
+    finite = np.isfinite(columns)
+    return np.where(finite[:, -1:] if finite[:, -1].any() else finite.all(axis=0), columns, np.nan)
+
+
+def kind(seeds: int) -> str:
+    """What `over_seeds` gives of so many seeds, for the head of a table."""
+    return "IQM [95% interval]" if seeds >= ENOUGH else "mean [lowest, highest]" if seeds > 1 else "one seed"
+
+
+def in_words(found: Interval, form: str = "{:.4g}") -> str:
+    """A value with its two ends; of one seed the value alone."""
+    if not np.isfinite(found.iqm):
+        return "no finite value"
+    value, low, high = (form.format(x) for x in found[:3])
+    return value if found.used == 1 else f"{value} [{low}, {high}]"
 
 
 def iqm(values: npt.ArrayLike) -> Any:

@@ -11,11 +11,15 @@ from marlx.analysis.scores import (
     aggregate,
     best_evaluation,
     difference,
+    fewest,
     left_out,
     normalised,
     performance_profile,
     probability_of_improvement,
+    shown,
     steps_to_reach,
+    tied_tasks,
+    ties,
 )
 
 X = np.array([
@@ -80,6 +84,27 @@ def test_ties_count_one_half() -> None:
     found = probability_of_improvement({"": [1, 2, 2]}, {"": [2, 0]})
     assert found.value == pytest.approx((0.5 * 2 + 3) / 6)
     assert probability_of_improvement({"": [3]}, {"": [2, 1]})[:] == (1, 1, 1)
+
+
+def test_rounding_is_no_difference() -> None:
+    """7.9 as two machines have it."""
+    one, other = {"": [7.9] * 8}, {"": [7.9000002] * 8}
+    assert difference(one, other) == (0, 0, 0) and ties(one, other) == 1
+    assert probability_of_improvement(other, one) == (0.5, 0.5, 0.5)
+    assert difference(one, {"": [7.8999] * 8}).low > 0 and ties(one, {"": [7.8999] * 8}) == 0
+    assert ties({"": [1, 2, 2]}, {"": [2, 0]}) == pytest.approx(2 / 6)
+
+
+def test_tasks_on_which_all_are_equal() -> None:
+    scores = {"x": {"a": [7.9, 7.9], "b": [1.0]}, "y": {"a": [7.9000002], "b": [2.0]}}
+    assert tied_tasks(scores) == ["a"]
+    assert tied_tasks({"x": {"a": [np.nan], "b": [0.0, 0.0]}}) == ["b"]
+
+
+def test_seeds_are_few_on_each_task() -> None:
+    few = {"a": [1.0, 2, 3, 10], "b": [1.0, 2, 3, 10, 4, np.nan]}
+    assert fewest(few) == 4 and shown(few).iqm == pytest.approx(4) and shown(few).high == 10
+    assert shown(tasks(X)) == aggregate(tasks(X))
 
 
 def test_dead_seeds_are_left_out_and_counted() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from marlx.analysis.statistics import interval, iqm
+from marlx.analysis.statistics import fewest, in_words, interval, iqm, kind, one_set, over_seeds
 
 
 def test_iqm_of_eight_values_is_the_mean_of_the_middle_four() -> None:
@@ -56,3 +56,26 @@ def test_ten_thousand_seeds_take_seconds() -> None:
     values = np.random.default_rng(0).normal(size=(10_000, 20))
     found = interval(values, resamples=500)
     assert (found.high - found.low < 0.1).all()
+
+
+def test_of_few_seeds_the_mean_and_the_range_are_shown() -> None:
+    """The interquartile mean of four would be 2.5, and a bootstrap interval nothing but the range."""
+    few, many = [1.0, 2.0, 3.0, 10.0], [1.0, 2.0, 3.0, 10.0, 4.0]
+    assert over_seeds(few) == (4.0, 1.0, 10.0, 4, 0)
+    assert over_seeds(many) == interval(many) and over_seeds([*few, np.nan]) == (4.0, 1.0, 10.0, 4, 1)
+    found = over_seeds([[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]])
+    np.testing.assert_array_equal(found, [[2, np.nan], [1, np.nan], [3, np.nan], [2, 0], [1, 3]])
+    labels = [0] * 5 + [1] * 4
+    assert over_seeds([*many, *few], labels).iqm == pytest.approx(4.0) and fewest([*many, *few], labels) == 4
+    assert over_seeds([*many, *many], [0] * 5 + [1] * 5) == interval([*many, *many], [0] * 5 + [1] * 5)
+
+
+def test_words_say_what_is_shown() -> None:
+    assert [kind(seeds) for seeds in (1, 4, 5)] == ["one seed", "mean [lowest, highest]", "IQM [95% interval]"]
+    assert [in_words(over_seeds(x)) for x in ([2.0], [1.0, 4.0], [np.nan])] == ["2", "2.5 [1, 4]", "no finite value"]
+
+
+def test_a_curve_is_of_the_same_seeds_throughout() -> None:
+    nan = np.nan
+    np.testing.assert_array_equal(one_set([[1, 2, 3], [4, 5, nan]]), [[1, 2, 3], [nan, nan, nan]])
+    np.testing.assert_array_equal(one_set([[1, 2, nan], [4, nan, nan]]), [[1, nan, nan], [4, nan, nan]])
