@@ -90,24 +90,33 @@ def proportions(shares: Any, title: str) -> Figure:
     return figure
 
 
-def performance_profiles(profiles: Mapping[str, Estimate], thresholds: npt.NDArray[np.float64], label: str) -> Figure:
+def performance_profiles(
+    profiles: Mapping[str, Estimate], thresholds: npt.NDArray[np.float64], label: str, title: str = ""
+) -> Figure:
     """The share of seeds above every threshold, with 95% intervals, a line for each method (Agarwal et al. 2021).
+
+    A share stays what it is from each threshold to the next.
 
     Args:
         profiles: method -> as of `scores.performance_profile`, arrays [K].
         thresholds: [K].
         label: of the horizontal axis.
+        title: what is to be known of the seeds and bands.
     """
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for index, (method, profile) in enumerate(profiles.items()):
         colour, dashes = PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)]
-        axes.fill_between(thresholds, 100 * profile.low, 100 * profile.high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(thresholds, 100 * profile.value, color=colour, linestyle=dashes, linewidth=1.8, label=method)
+        low, high = 100 * profile.low, 100 * profile.high
+        axes.fill_between(thresholds, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
+        axes.step(
+            thresholds, 100 * profile.value, where="post", color=colour, linestyle=dashes, linewidth=1.8, label=method
+        )
     axes.set_ylim(-3, 103)
     axes.set_xlim(thresholds[0], thresholds[-1])
     axes.set_xlabel(label, fontsize=9)
     axes.set_ylabel("% of seeds above", fontsize=9)
+    axes.set_title(title, loc="left", fontsize=9, color=INK)
     plain(axes)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure

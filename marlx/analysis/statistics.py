@@ -46,7 +46,7 @@ def over_seeds(values: npt.ArrayLike, strata: npt.ArrayLike | None = None) -> In
 def fewest(values: npt.ArrayLike, strata: npt.ArrayLike | None = None) -> int:
     """How many seeds [S] or [S K] have a finite value, in the stratum that has the fewest."""
     columns = np.asarray(values, np.float64)
-    sound = np.isfinite(columns.reshape(len(columns), -1)).any(axis=1)
+    sound = np.asarray(np.isfinite(columns.reshape(len(columns), -1)).any(axis=1))
     names = np.zeros(len(sound), np.int64) if strata is None else np.asarray(strata)
     return min((int(sound[names == name].sum()) for name in np.unique(names)), default=0)
 

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,8 @@ from rich.text import Text
 
 from marlx.analysis import scores as statistics
 from marlx.analysis.scores import Estimate, Scores
-from marlx.analysis.style import words
+from marlx.analysis.statistics import ENOUGH, in_words
+from marlx.analysis.style import percent, words
 from marlx.host import directory
 from marlx.host.abreast import STANDING, abreast
 from marlx.host.drawing import labels, picture_path, save_figure
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-ENOUGH = 5  # seeds; with fewer a bootstrap interval is far too narrow to say that a difference is clear
 SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
 BETTER = ("evaluation_return", "evaluation_win_rate", "training_return")  # metrics of which more is better
 
@@ -57,7 +57,8 @@ def compare(
 
     Of a run that is not finished the seeds that are equally far count (see `abreast`), and it is said how far that is.
     Runs of one task are compared as they are, each point of a grid by itself. Over several tasks each algorithm needs
-    one run of each; a task's scores are then normalised by its lowest and highest.
+    one run of each; a task's scores are then normalised by its lowest and highest. Tasks on which all are equal are
+    left out, and where those are all tasks nothing is compared.
 
     Args:
         out: a file for marl-eval's JSON; None writes none.
@@ -74,81 +75,137 @@ def compare(
     for side in sides:
         scores.setdefault(side.method, {})[side.task] = side.scores
     tasks = sorted({side.task for side in sides})
+    console = Console(highlight=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
     if table is not None:
         _export(table, sides, metric)
-    console = Console(highlight=False)
+        if not absolute:
+            say(f"{table}: its absolute_metrics are the best evaluation of each seed; --absolute plays fresh episodes")
     which = "best parameters of each seed in fresh episodes" if absolute else "last evaluation"
-    heading = f"{metric.replace('_', ' ')}, {which}; interquartile mean over seeds [95% bootstrap interval]"
-    console.print(heading, markup=False, soft_wrap=True)
-    for side in sides:
-        if side.standing:
-            console.print(f"not finished: {side.method}, {side.standing}", markup=False, soft_wrap=True)
+    few = any(statistics.fewest(of) < ENOUGH for of in scores.values())
+    means = "interquartile mean (IQM) over seeds [95% bootstrap interval]"
+    means += f", of fewer than {ENOUGH} seeds the mean [lowest, highest]" if few else ""
+    say(f"{metric.replace('_', ' ')}, {which}; {means}")
+    for line in _lengths(sides):
+        say(line)
     curves = None
     if len(tasks) > 1:
-        over = f"{len(tasks)} tasks, scores from 0 (lowest of any seed there) to 1 (highest): {', '.join(tasks)}"
-        console.print(over, markup=False, soft_wrap=True)
+        for task in statistics.tied_tasks(scores):
+            say(f"left out, as all scores are equal there: {task}")
+            tasks.remove(task)
+        if not tasks:
+            say("all scores are equal on every task: there is nothing to compare or to draw")
+            return
+        number = f"{len(tasks)} task{'s' if len(tasks) > 1 else ''}"
+        say(f"{number}, scores from 0 (lowest of any seed there) to 1 (highest): {', '.join(tasks)}")
+        scores = {method: {task: of[task] for task in tasks} for method, of in scores.items()}
         scores = dict(statistics.normalised(scores))
     else:
         sound = {side.method: np.isfinite(side.scores)[:, None] for side in sides}  # the others are left out
         curves = {side.method: (side.steps, np.where(sound[side.method], side.values, np.nan)) for side in sides}
     with warnings.catch_warnings(action="ignore"):
-        console.print(_table(scores, curves if metric in BETTER else None, metric in BETTER))
+        console.print(_table(scores, curves if metric in BETTER else None))
         if picture is not None:
             label = "normalised score" if curves is None else words(metric)
             begun = {side.method for side in sides if side.standing}
             named = {f"{name}, not finished" if name in begun else name: of for name, of in scores.items()}
             save_figure(_profiles(named, f"{label}, {which}"), picture)
-    console.print(
+    if any(statistics.left_out(of) for of in scores.values()):
+        say("left-out seeds have no finite value; they may have been the bad ones, so nothing is judged without them")
+    say(
         f"clear: {ENOUGH} or more seeds of each run, and the interval of the difference leaves 0 out; "
-        "several comparisons make chance findings likelier",
-        markup=False,
-        soft_wrap=True,
+        "several comparisons make chance findings likelier"
     )
 
 
 def _profiles(scores: Mapping[str, Scores], label: str) -> "Figure":
-    """Performance profiles between the lowest and the highest score."""
+    """Performance profiles, which step down at every score that there is; without intervals where seeds are few."""
     from marlx.analysis.comparisons import performance_profiles
 
     every = np.concatenate([np.asarray(x) for of in scores.values() for x in of.values()])
-    every = every[np.isfinite(every)]
+    every = np.unique(every[np.isfinite(every)])
     if not every.size:
         raise UsageError("no seed has a finite value; there is nothing to draw")
-    thresholds = np.linspace(every.min(), every.max(), 101)
-    return performance_profiles(
-        {method: statistics.performance_profile(of, thresholds) for method, of in scores.items()}, thresholds, label
-    )
+    room = 0.05 * (np.ptp(every) or abs(every[0]) or 1.0)
+    thresholds = np.concatenate([every[:1] - room, every, every[-1:] + room])
+    dead = {method: statistics.left_out(of) for method, of in scores.items()}
+    found = {
+        method + (f", {dead[method]} left out" if dead[method] else ""): statistics.performance_profile(of, thresholds)
+        for method, of in scores.items()
+    }
+    counts = [statistics.fewest(of) for of in scores.values()]
+    seeds = " to ".join(str(x) for x in dict.fromkeys((min(counts), max(counts))))
+    if min(counts) < ENOUGH:
+        found = {method: Estimate(of.value, of.value, of.value) for method, of in found.items()}
+    title = f"{seeds} seeds each{', bands: 95% intervals' if min(counts) >= ENOUGH else ''}"
+    return performance_profiles(found, thresholds, label, title)
 
 
-def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] | None, better: bool) -> Table:
+def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] | None) -> Table:
     first = next(iter(scores))
     steps = _steps(scores, curves) if curves else None
-    table = Table("", "seeds", "IQM", f"minus {first}", f"{'beats' if better else 'above'} {first}")
+    table = Table("", "seeds", "IQM", "lowest, highest seed", f"minus {first}", f"above {first}, ties half")
     if steps:
         table.add_column(f"steps to {SHARE:.0%} of the best")
         table.add_column("best evaluation")
     for method, of in scores.items():
-        mean = statistics.aggregate(of)
-        dead = statistics.left_out(of)
-        seeds = f"{int(mean.used)}" + (f" ({dead} left out)" if dead else "")
-        cells = [method, seeds, _interval(Estimate(mean.iqm, mean.low, mean.high))]
-        if method == first:
-            cells += ["", ""]
-        else:
-            gap = statistics.difference(of, scores[first])
-            fewest = min(int(np.isfinite(x).sum()) for both in (of, scores[first]) for x in both.values())
-            cells += [f"{_interval(gap)} {verdict(gap, fewest)}"]
-            cells += [_interval(statistics.probability_of_improvement(of, scores[first]), "{:.0%}")]
+        found, dead = statistics.shown(of), statistics.left_out(of)
+        seeds = f"{int(found.used)}" + (f" ({dead} left out)" if dead else "")
+        every = np.concatenate([np.asarray(x) for x in of.values()])
+        every = every[np.isfinite(every)]
+        cells = [method, seeds, _shown(of), f"{every.min():.4g}, {every.max():.4g}" if every.size else ""]
+        cells += ["", ""] if method == first else _against(of, scores[first])
         if steps and curves:
-            best = statistics.aggregate({"": statistics.best_evaluation(curves[method][1])})
-            cells += [steps[method], _interval(Estimate(best.iqm, best.low, best.high))]
+            cells += [steps[method], _shown({"": statistics.best_evaluation(curves[method][1])})]
         table.add_row(*map(Text, cells))
     return table
 
 
+def _shown(of: Scores) -> str:
+    """A mean and its two ends, in words; which mean where it is not that of the head."""
+    few = statistics.fewest(of) < ENOUGH
+    found = statistics.shown(of)
+    return f"{'mean ' if few and found.used > 1 else ''}{in_words(found)}"
+
+
+def _against(of: Scores, first: Scores) -> list[str]:
+    """By how much scores differ from the first, and how often a seed's is above that of one of the first, in words."""
+    gap, above = statistics.difference(of, first), statistics.probability_of_improvement(of, first)
+    if not np.isfinite(gap.value):
+        return ["", ""]
+    seeds = min(map(statistics.fewest, (of, first)))
+    judged = verdict(gap, seeds, statistics.left_out(of) + statistics.left_out(first))
+    minus, share = f"{gap.value:.4g} [{gap.low:.4g}, {gap.high:.4g}]", f"{percent(above.value)}%"
+    if seeds < ENOUGH:  # the difference of what is shown of the two; an interval would be far too narrow
+        minus = f"{statistics.shown(of).iqm - statistics.shown(first).iqm:.4g}"
+    else:
+        share += f" [{percent(above.low)}%, {percent(above.high)}%]"
+    equal = statistics.ties(of, first)
+    return [f"{minus} {judged}", share + (f", {percent(equal)}% ties" if equal > 0 else "")]
+
+
+def _lengths(sides: Sequence[_Side]) -> Iterator[str]:
+    """A line for each side that is not finished, and one for each task whose sides differ in their evaluations."""
+    for side in sides:
+        if side.standing:
+            yield f"not finished: {side.method}, {side.standing}"
+    tasks = list(dict.fromkeys(side.task for side in sides))
+    for task in tasks:
+        own = [side for side in sides if side.task == task]
+        counts = [side.steps.shape[1] for side in own]
+        last = [float(np.median(np.nanmax(side.steps, axis=1))) for side in own]
+        if len(set(counts)) > 1 or max(last) > 1.01 * min(last):  # steps of packed rows differ a little
+            told = [f"{side.method} {k} to {x:,.0f}" for side, k, x in zip(own, counts, last, strict=True)]
+            where = f" on {task}" if len(tasks) > 1 else ""
+            yield f"runs differ{where} in evaluations and last environment step: {', '.join(told)}"
+
+
 def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
     """Median environment steps until a seed's evaluation reaches most of the highest mean, in words."""
-    highest = float(np.fmax.reduce([statistics.aggregate(of).iqm for of in scores.values()]))
+    highest = float(np.fmax.reduce([statistics.shown(of).iqm for of in scores.values()]))
     if not highest > 0:
         return {}
     found = {}
@@ -161,19 +218,19 @@ def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) 
     return found
 
 
-def verdict(gap: Estimate, seeds: int) -> str:
-    """Whether a difference is clear, in words; `seeds` is the smallest number of the two sides on any task."""
+def verdict(gap: Estimate, seeds: int, left_out: int) -> str:
+    """Whether a difference is clear, in words.
+
+    Args:
+        seeds: the smallest number of the two sides on any task; left_out: how many more have no finite value.
+    """
     if not np.isfinite(gap.low):
         return ""
+    if left_out:
+        return f"not judged: {left_out} seed{'s' if left_out > 1 else ''} left out"
     if seeds < ENOUGH:
         return "too few seeds"
     return "clear" if gap.low > 0 or gap.high < 0 else "not clear"
-
-
-def _interval(of: Estimate, form: str = "{:.4g}") -> str:
-    if not np.isfinite(of.value):
-        return "no finite value"
-    return f"{form.format(of.value)} [{form.format(of.low)}, {form.format(of.high)}]"
 
 
 def _sides(runs: Sequence[Run], metric: str, absolute: bool) -> list[_Side]:

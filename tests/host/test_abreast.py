@@ -71,7 +71,7 @@ def test_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "not finished: half, 2 of 5 seeds\n" in output
     assert "not finished: grid learning_rate=0.3, 160 of 320 steps\n" in output and "0.4" not in output
     half = next(line for line in output.splitlines() if line.startswith("│ half"))
-    assert [cell.strip() for cell in half.split("│")[2:4]] == ["2", "8 [3, 13]"]
+    assert [cell.strip() for cell in half.split("│")[2:4]] == ["2", "mean 8 [3, 13]"]
     assert set(json.loads(Path("found.json").read_text())["matrix_game"]["matrix_game"]["half"]) == {"seed_3", "seed_4"}
 
 

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
 import marlx
 from marlx.analysis.scores import Estimate
 from marlx.host.cli import main
-from marlx.host.comparing import verdict
+from marlx.host.comparing import _profiles, verdict
 from marlx.host.lanes import Lanes
+from marlx.host.metrics import Recorder
 
 from .written_runs import write_run
 
@@ -51,7 +53,7 @@ def test_one_task(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str])
     assert main(("compare", "low", "high", "dead", "--json", "found.json")) == 0
     output = capsys.readouterr().out
     high = next(line for line in output.splitlines() if line.startswith("│ high"))
-    assert "] too few seeds" in high and "100% [100%, 100%]" in high
+    assert "│ mean 6.929 [6.857, 7] │ 6.857, 7 │ 5 too few seeds │ 100% │" in " ".join(high.split())
     dead = next(line for line in output.splitlines() if line.startswith("│ dead"))
     assert "1 (1 left out)" in dead and "not reached by most (0% of seeds)" in dead
     found = json.loads(Path("found.json").read_text())["matrix_game"]["matrix_game"]
@@ -83,14 +85,110 @@ def test_the_absolute_metric(copy: Callable[..., Path], capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "low, high, seeds, expected",
+    "low, high, seeds, dead, expected",
     [
-        (0.1, 0.5, 5, "clear"), (-0.5, -0.1, 8, "clear"), (-0.1, 0.5, 8, "not clear"), (0.1, 0.5, 4, "too few seeds"),
-        (np.nan, np.nan, 0, ""),
+        (0.1, 0.5, 5, 0, "clear"), (-0.5, -0.1, 8, 0, "clear"), (-0.1, 0.5, 8, 0, "not clear"),
+        (0.1, 0.5, 4, 0, "too few seeds"), (np.nan, np.nan, 0, 3, ""), (0.0, 0.0, 8, 0, "not clear"),
+        (0.1, 0.5, 8, 1, "not judged: 1 seed left out"), (0.1, 0.5, 5, 3, "not judged: 3 seeds left out"),
     ],
 )  # fmt: skip
-def test_which_differences_are_clear(low: float, high: float, seeds: int, expected: str) -> None:
-    assert verdict(Estimate((low + high) / 2, low, high), seeds) == expected
+def test_which_differences_are_clear(low: float, high: float, seeds: int, dead: int, expected: str) -> None:
+    assert verdict(Estimate((low + high) / 2, low, high), seeds, dead) == expected
+
+
+def table_of(output: str) -> dict[str, list[str]]:
+    """The cells of each row by its first."""
+    rows = [line for line in output.splitlines() if line.startswith(("│", "┃"))]
+    cells = [[" ".join(cell.split()) for cell in row.replace("┃", "│").split("│")[1:-1]] for row in rows]
+    return {first: rest for first, *rest in cells}
+
+
+def many(name: str, returns: npt.ArrayLike, evaluations: int = 2) -> Path:
+    """A run of a seed for each return."""
+    values = np.asarray(returns, float)
+    lanes = Lanes(marlx.configure("iql", "matrix_game"), range(len(values)))
+    write_run(Path(name), lanes)
+    (Path(name) / "metrics.parquet").unlink()
+    recorder = Recorder(Path(name))
+    for k in range(evaluations):
+        steps = np.full(len(values), 1000 * (k + 1))
+        recorder.add(0, k, lanes.columns(), {"evaluation_return": values, "env_steps": steps})
+    recorder.merge()
+    return Path(name)
+
+
+def test_seeds_that_died_are_held_against_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that diverges where it does badly would win by what is left of it."""
+    many("low", np.linspace(1, 2, 8)), many("dead", [7, 7, 7, 7, 8, *[np.nan] * 3])
+    many("high", np.linspace(6, 7, 8))
+    assert main(("compare", "low", "dead", "high")) == 0
+    output = capsys.readouterr().out
+    rows = table_of(output)
+    assert rows["dead"][3].endswith("] not judged: 3 seeds left out") and rows["high"][3].endswith("] clear")
+    assert "they may have been the bad ones" in output
+    assert main(("compare", "low", "high")) == 0
+    assert "bad ones" not in capsys.readouterr().out
+
+
+def test_what_hides_in_the_middle_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two of eight seeds that fail are not in an interquartile mean; ties and rounding are no wins."""
+    many("all", [7.9] * 8), many("most", [7.9000002] * 6 + [0, 0])
+    assert main(("compare", "all", "most")) == 0
+    rows = table_of(capsys.readouterr().out)
+    assert rows[""][1:5] == ["IQM", "lowest, highest seed", "minus all", "above all, ties half"]
+    assert rows["most"][2] == "0, 7.9" and rows["most"][3].endswith("not clear")
+    assert rows["most"][4].startswith("38% [") and rows["most"][4].endswith("%], 75% ties")  # 37.5
+
+
+def test_runs_of_other_lengths_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    many("short", range(5)), many("long", range(5), evaluations=4), many("same", range(5))
+    assert main(("compare", "short", "long")) == 0
+    assert "in evaluations and last environment step: short 2 to 2,000, long 4 to 4,000\n" in capsys.readouterr().out
+    assert main(("compare", "short", "same")) == 0
+    assert "runs differ" not in capsys.readouterr().out
+
+
+def test_tasks_that_tell_nothing_are_left_out(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for payoff, level in (("resq79", 1.0), ("son3", 0.0)):
+        copy(f"iql-{payoff}", lambda seeds: np.full(len(seeds), 7.9), resq79=payoff)
+        other = 7.9000002 + level
+        copy(f"vdn-{payoff}", lambda seeds, other=other: np.full(len(seeds), other), resq79=payoff, iql="vdn")
+    assert main(("compare", "iql-resq79", "vdn-resq79", "iql-son3", "vdn-son3")) == 0
+    output = capsys.readouterr().out
+    assert "left out, as all scores are equal there: matrix_game payoff=son3\n" in output and "1 task, " in output
+    rows = table_of(output)
+    assert rows["iql"][:2] == ["2", "mean 0 [0, 0]"] and rows["vdn"][:2] == ["2", "mean 1 [1, 1]"]
+    shutil.rmtree("vdn-resq79")
+    copy("vdn-resq79", lambda seeds: np.full(len(seeds), 7.9), iql="vdn")
+    assert main(("compare", "iql-resq79", "vdn-resq79", "iql-son3", "vdn-son3")) == 0
+    output = capsys.readouterr().out
+    assert output.endswith("all scores are equal on every task: there is nothing to compare or to draw\n")
+
+
+def test_the_json_says_what_its_absolute_metrics_are(capsys: pytest.CaptureFixture[str]) -> None:
+    many("run", range(5))
+    assert main(("compare", "run", "--json", "found.json")) == 0
+    assert (
+        "found.json: its absolute_metrics are the best evaluation of each seed; --absolute" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    "returns, thresholds, title",
+    [
+        ([1, 2, 2, 3, 5], [0.8, 1, 2, 3, 5, 5.2], "5 seeds each, bands: 95% intervals"),
+        ([2, 2, 2, 2, 2], [1.9, 2, 2.1], "5 seeds each, bands: 95% intervals"),
+        ([1, 3], [0.9, 1, 3, 3.1], "2 seeds each"),
+    ],
+)
+def test_profiles_begin_with_every_seed(returns: list[float], thresholds: list[float], title: str) -> None:
+    axes = _profiles({"iql": {"": [*returns, np.nan]}}, "return").axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["iql, 1 left out"]
+    (line,) = axes.lines
+    assert line.get_drawstyle() == "steps-post" and axes.get_title(loc="left") == title
+    np.testing.assert_allclose(np.asarray(line.get_xdata(), float), np.array(thresholds))
+    heights = np.asarray(line.get_ydata())
+    assert heights[0] == 100 and heights[-1] == 0
 
 
 def test_several_tasks(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +215,7 @@ def test_seeds_are_counted_on_each_task(copy: Callable[..., Path], capsys: pytes
         copy(f"vdn-{payoff}", lambda seeds: np.ones(len(seeds)), resq79=payoff, iql="vdn")
     assert main(("compare", *map(str, sorted(Path().iterdir())))) == 0
     vdn = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ vdn"))
-    assert "│ 6 " in vdn and "1 [1, 1] too few seeds" in vdn
+    assert "│ 6 " in vdn and "│ 1 too few seeds" in vdn
 
 
 def test_points_of_a_grid(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +230,7 @@ def test_points_of_a_grid(copy: Callable[..., Path], capsys: pytest.CaptureFixtu
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ iql")]
     cells = [[cell.strip() for cell in line.split("│")] for line in lines]
     assert [cell[1] for cell in cells] == ["iql learning_rate=0.001", "iql learning_rate=0.01"]
-    assert [cell[3].split()[0] for cell in cells] == ["0.6", "1.5"]
+    assert [cell[3] for cell in cells] == ["mean 0.6 [0.1, 1.1]", "mean 1.5 [1, 2]"]
     assert main(("export", "grid")) == 2
     assert "is a grid over training.learning_rate" in capsys.readouterr().err
 
@@ -151,10 +249,10 @@ def test_seeds_that_died_are_in_no_column(copy: Callable[..., Path], capsys: pyt
     for line in capsys.readouterr().out.splitlines():
         if line.startswith("│"):
             name, *cells = (cell.strip() for cell in line.split("│")[1:-1])
-            rows[name] = [*cells[:2], *cells[4:]]
+            rows[name] = [*cells[:2], *cells[5:]]
     assert rows["none"] == ["0 (2 left out)", "no finite value", "not reached by most (0% of seeds)", "no finite value"]
-    assert rows["low"] == ["2", "2.5 [1, 4]", "not reached by most (50% of seeds)", "2.5 [1, 4]"]
-    assert rows["died"] == ["1 (1 left out)", "4 [4, 4]", "80", "4 [4, 4]"]
+    assert rows["low"] == ["2", "mean 2.5 [1, 4]", "not reached by most (50% of seeds)", "mean 2.5 [1, 4]"]
+    assert rows["died"] == ["1 (1 left out)", "4", "80", "4"]
 
 
 def test_less_of_a_loss_is_not_worse(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +260,7 @@ def test_less_of_a_loss_is_not_worse(copy: Callable[..., Path], capsys: pytest.C
         copy(name, lambda seeds: seeds * 1.0)
     assert main(("compare", "one", "other", "--metric", "loss")) == 0
     output = capsys.readouterr().out
-    assert "above one" in output and "beats" not in output and "best" not in output
+    assert "above one" in output and "best" not in output
     assert main(("compare", "one", "./one")) == 2
     assert "a run is named twice: one, one" in capsys.readouterr().err
 
@@ -174,4 +272,4 @@ def test_points_that_are_close_are_two(capsys: pytest.CaptureFixture[str]) -> No
     last = table[table["env_steps"] == 5000].groupby("training.learning_rate")["evaluation_return"]
     assert main(("compare", "grid")) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ iql")]
-    assert [line.split("│")[3].split()[0] for line in lines] == [f"{x:.4g}" for x in last.mean()]
+    assert [line.split("│")[3].split()[1] for line in lines] == [f"{x:.4g}" for x in last.mean()]

@@ -10,7 +10,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--absolute", action="store_true", help="compare fresh episodes, played with the best parameters of each seed"
     )
-    parser.add_argument("--json", metavar="FILE", help="also write every evaluation in the form of marl-eval")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="also write every evaluation in the form of marl-eval; its absolute_metrics are fresh episodes with "
+        "--absolute, else the best evaluation of each seed",
+    )
     parser.add_argument("--profile", metavar="FILE", help="also draw performance profiles: .png, .pdf or .svg")
 
 
