@@ -31,12 +31,13 @@ class Curve(NamedTuple):
     mean: npt.NDArray[np.float64]  # interquartile mean over seeds
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
-    seeds: int
+    seeds: int  # that are drawn
     note: str = ""  # what is to be known of them, such as "2 of 5 seeds" of a run that is not finished
+    each: npt.NDArray[np.float64] | None = None  # [S K], drawn instead of the interval where seeds are few
 
 
 def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best: float | None = None) -> Figure:
-    """Interquartile means with 95% intervals against environment steps, each labelled at its end.
+    """Interquartile means with 95% intervals against environment steps, each labelled at its end; of few seeds each.
 
     Args:
         metric: name of what is on the vertical axis, such as "evaluation_return".
@@ -56,22 +57,33 @@ def learning_curves(curves: Sequence[Curve], metric: str, title: str = "", best:
     axes.set_ylabel(words(metric), fontsize=9)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     plain(axes)
-    counts = sorted({curve.seeds for curve in curves})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    heading = f"{title}: " if title else ""
-    plural = "" if counts == [1] else "s"
-    axes.set_title(f"{heading}IQM and 95% interval over {seeds} seed{plural}", loc="left", fontsize=9, color=INK)
+    heading = ": ".join(filter(None, (title, whose(curves))))
+    axes.set_title(heading, loc="left", fontsize=9, color=INK)
     _label_ends(figure, axes, curves)
     return figure
 
 
-def curve_panels(panels: Mapping[str, Sequence[Curve]], metric: str, best: float | None = None) -> Figure:
+def whose(curves: Sequence[Curve]) -> str:
+    """What lines and bands of learning curves are, and of how many seeds, in words."""
+    found = []
+    for few, what in ((False, "IQM and 95% interval over"), (True, "mean and each of")):
+        counts = sorted({curve.seeds for curve in curves if (curve.each is not None) == few and curve.seeds})
+        if counts:
+            number = " to ".join(str(x) for x in dict.fromkeys((counts[0], counts[-1])))
+            found.append("1 seed" if few and counts == [1] else f"{what} {number} seed{'' if counts == [1] else 's'}")
+    return ",\nor ".join(found)
+
+
+def curve_panels(
+    panels: Mapping[str, Sequence[Curve]], metric: str, best: float | None = None, title: str = ""
+) -> Figure:
     """Learning curves side by side, a panel for each condition; a label has one colour and dashes in all of them.
 
     Args:
         panels: title -> its curves.
         metric: name of what is on the vertical axis.
         best: value of a dashed line in every panel.
+        title: of all panels, such as `whose` seeds they show.
     """
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
@@ -79,21 +91,23 @@ def curve_panels(panels: Mapping[str, Sequence[Curve]], metric: str, best: float
     labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
     lines: dict[str, Any] = {}
     every = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
-    for number, (axes, (title, curves)) in enumerate(zip(every, panels.items(), strict=False)):
+    for number, (axes, (name, curves)) in enumerate(zip(every, panels.items(), strict=False)):
         for curve in curves:
             lines[curve.label] = _draw_curve(axes, curve, labels.index(curve.label), 1.6)
             if curve.note:
-                title += f"\n{curve.label}: {curve.note}"
+                name += f"\n{curve.label}: {curve.note}"
         if best is not None:
             _draw_best(axes, best, "" if number else "best")
         _show_all_of_a_share(axes, metric)
-        axes.set_title(title, loc="left", fontsize=8, color=INK)
+        axes.set_title(name, loc="left", fontsize=8, color=INK)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         plain(axes)
     for above, axes in zip(every[len(panels) - columns :], every[len(panels) :], strict=False):
         axes.set_visible(False)
         above.tick_params(labelbottom=True)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9, color=INK)
     figure.supxlabel("environment steps of one seed", fontsize=9)
     figure.supylabel(words(metric), fontsize=9)
     figure.legend([lines[label] for label in labels], labels, loc="outside right center", fontsize=8, frameon=False)
@@ -116,17 +130,23 @@ def _show_all_of_a_share(axes: Axes, metric: str) -> None:
 
 
 def _draw_curve(axes: Axes, curve: Curve, place: int, width: float) -> Line2D:
-    """A line in its interval, in the colour and dashes of a place; a dot for each evaluation that stands alone."""
+    """A line in its interval or with a thin one for each seed; a dot for each evaluation that stands alone."""
     colour, dashes = PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
-    axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    if curve.each is None:
+        axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    elif curve.seeds > 1:
+        axes.plot(curve.steps, curve.each.T, color=colour, alpha=0.5, linewidth=0.6)
     (line,) = axes.plot(curve.steps, curve.mean, color=colour, linestyle=dashes, linewidth=width)
     known = np.isfinite(np.pad(curve.mean, 1, constant_values=np.nan))
-    alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    for step, mean, low, high in zip(
-        *(x[alone] for x in (curve.steps, curve.mean, curve.low, curve.high)), strict=True
-    ):
-        axes.plot((step, step), (low, high), color=colour, alpha=0.5, linewidth=width, clip_on=False)
-        axes.plot(step, mean, "o", color=colour, clip_on=False)
+    for k in np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:]):
+        step = curve.steps[k]
+        if curve.each is None:
+            axes.plot(
+                (step, step), (curve.low[k], curve.high[k]), color=colour, alpha=0.5, linewidth=width, clip_on=False
+            )
+        elif curve.seeds > 1:
+            axes.plot(np.full(curve.seeds, step), curve.each[:, k], ".", color=colour, alpha=0.5, clip_on=False)
+        axes.plot(step, curve.mean[k], "o", color=colour, clip_on=False)
     return line
 
 
@@ -135,20 +155,26 @@ def _end_label(curve: Curve) -> str:
 
 
 def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
-    """A label right of each curve at its last value, moved apart where they would overlap."""
+    """A label right of the axes for each curve, at its last value and moved apart where they would overlap.
+
+    A line leads to where the curve ends; where that is before others do, in dots, so that it is no part of the curve.
+    """
     low, high = axes.get_ylim()
-    ends = [_last(curve.mean) for curve in curves]
-    heights = [(end - low) / (high - low) if np.isfinite(end) else 0.0 for end in ends]
+    ends = [_last(curve) for curve in curves]
+    heights = [0.0 if end is None else (end[1] - low) / (high - low) for end in ends]
     placed = _apart(heights, min(_GAP, 1 / len(curves)))
-    for index, (curve, height, end) in enumerate(zip(curves, placed, heights, strict=True)):
-        colour = PALETTE[index % len(PALETTE)]
-        label = _end_label(curve)
+    longest = max(float(curve.steps[-1]) for curve in curves)
+    for index, (curve, height, end) in enumerate(zip(curves, placed, ends, strict=True)):
+        colour, place = PALETTE[index % len(PALETTE)], (1.05, height)
+        line: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1}
+        line["linestyle"] = (0, (1, 4)) if end is not None and end[0] < longest else "-"
         axes.annotate(
-            label, (1, end), (1.05, height), xycoords="axes fraction", textcoords="axes fraction",
+            _end_label(curve), place if end is None else end, place,
+            xycoords="axes fraction" if end is None else "data", textcoords="axes fraction",
             va="center", fontsize=9, color=_darker(colour), annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1},
+            arrowprops=None if end is None else line,
         )  # fmt: skip
-    axes.set_xlim(right=max(float(curve.steps[-1]) for curve in curves))
+    axes.set_xlim(right=longest)
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:
@@ -272,6 +298,7 @@ def plain(axes: Axes) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _last(values: npt.NDArray[np.float64]) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite[-1]) if finite.size else float("nan")
+def _last(curve: Curve) -> tuple[float, float] | None:
+    """The step and value at which a curve ends; None where it has no value."""
+    known = np.flatnonzero(np.isfinite(curve.mean))
+    return (float(curve.steps[known[-1]]), float(curve.mean[known[-1]])) if known.size else None

@@ -1,6 +1,5 @@
 """`marlx plot`: runs or a sweep from disk to a picture of learning curves."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from marlx_envs.options import UsageError, unknown
 
-from marlx.analysis.plots import Curve, curve_panels, learning_curves
-from marlx.analysis.statistics import interval
+from marlx.analysis.plots import Curve, curve_panels, learning_curves, whose
+from marlx.analysis.statistics import ENOUGH, one_set, over_seeds
 from marlx.analysis.style import short
 from marlx.host import directory
 from marlx.host.abreast import STANDING, abreast
@@ -65,9 +64,10 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         label, names = names[-1], names[:-1]  # one method: its last axis makes the curves
     else:
         label = "algorithm"
+    returns = next((name for name in ("evaluation_return", "training_return") if name in table), metric)
     panels: dict[str, list[Curve]] = {}
     for values, group in table.groupby([*names, label], dropna=False, sort=False):
-        if group[metric].isna().all() and group["evaluation_return"].notna().any():
+        if group[metric].isna().all() and group[returns].notna().any():
             continue  # a method that has no such metric
         words = [f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip((*names, label), values, strict=True)]
         own = words.pop() if "." in label else short(values[-1])
@@ -78,7 +78,7 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
         raise UsageError(f"{folder} has {len(panels)} points, too many to draw; at most {MOST_PANELS}")
     best = {cell.experiment.make_environment().spec.return_max for cell in sweep.cells}
     line = best.pop() if len(best) == 1 and metric == "evaluation_return" else None
-    save_figure(curve_panels(panels, metric, line), path)
+    save_figure(curve_panels(panels, metric, line, whose([x for of in panels.values() for x in of])), path)
     return path
 
 
@@ -94,7 +94,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
 
 def curve(run: Run, metric: str, label: str) -> Curve:
-    """The curve of one run: interquartile mean over seeds at each evaluation; of an unfinished one see `abreast`.
+    """The curve of one run over the seeds that last; of an unfinished one see `abreast`.
 
     Raises:
         UsageError: there is none.
@@ -113,11 +113,13 @@ def curve(run: Run, metric: str, label: str) -> Curve:
 def _curve(table: "pd.DataFrame", column: str, label: str) -> Curve:
     """The curve of a table with columns seed, env_steps, standing and the one that is drawn."""
     steps, values = by_seed(table, ["env_steps", column])  # packed rows: steps differ a little between seeds
-    with warnings.catch_warnings(action="ignore"):
-        mean, low, high, _, left_out = map(np.asarray, interval(values))
-    missing = [f"{left_out[-1]} of {len(steps)} left out"] if left_out[-1] else []
-    note = ", ".join([*filter(None, table[STANDING].unique()), *missing])
-    return Curve(label, np.nanmean(steps, axis=0), mean, low, high, len(steps), note)
+    lasted, values = int(np.isfinite(values[:, -1]).sum()), one_set(values)
+    drawn = np.isfinite(values).any(axis=1)
+    missing = f"{len(steps) - lasted} of {len(steps)} seeds left out" if lasted else "no seed lasted"
+    note = ", ".join([*filter(None, table[STANDING].unique()), *([missing] if lasted < len(steps) else [])])
+    mean, low, high, *_ = over_seeds(values)
+    each = values[drawn] if drawn.sum() < ENOUGH else None
+    return Curve(label, np.nanmean(steps[drawn | ~drawn.any()], axis=0), mean, low, high, int(drawn.sum()), note, each)
 
 
 def _default(runs: Sequence[Run]) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from marlx.analysis.plots import Curve, _apart, curve_panels, learning_curves, payoff_tables
+from marlx.analysis.plots import Curve, _apart, curve_panels, learning_curves, payoff_tables, whose
 from marlx.analysis.style import short
 
 PAYOFF = [[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 7.9]]
@@ -15,7 +15,7 @@ PAYOFF = [[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 7.9]]
 
 def curve(label: str, height: float, count: int = 5) -> Curve:
     steps = np.arange(1, count + 1) * 1e4
-    mean = np.full(count, height)
+    mean = np.full(count, float(height))
     return Curve(label, steps, mean, mean - 1, mean + 1, 8)
 
 
@@ -56,11 +56,52 @@ def test_evaluations_that_stand_alone_are_seen() -> None:
         assert [line.get_xydata().tolist() for line in whole] == [[[at, 0], [at, 2]], [[at, 1]]]  # type: ignore[union-attr]
 
 
+def few(label: str, heights: list[float], count: int = 5) -> Curve:
+    each = np.tile(np.array(heights)[:, None], count)
+    return curve(label, float(np.mean(heights)), count)._replace(seeds=len(heights), each=each)
+
+
+def test_of_few_seeds_each_is_drawn() -> None:
+    """And no band, which would say more of them than they do."""
+    figure = learning_curves([few("a", [1, 2, 6])], "loss", "game")
+    draw(figure)
+    (axes,) = figure.axes
+    heights = [line.get_ydata()[-1] for line in axes.lines if len(line.get_ydata()) == 5]  # type: ignore[arg-type,index]
+    assert heights == [1, 2, 6, 3] and not axes.collections
+    assert axes.get_title(loc="left") == "game: mean and each of 3 seeds"
+    draw(learning_curves([few("a", [1, 2, 6], count=1)], "loss"))
+
+
+@pytest.mark.parametrize(
+    "curves, words",
+    [
+        ([curve("a", 1)], "IQM and 95% interval over 8 seeds"),
+        ([curve("a", 1), curve("b", 1)._replace(seeds=5)], "IQM and 95% interval over 5 to 8 seeds"),
+        ([few("a", [1, 2]), curve("b", 1)], "IQM and 95% interval over 8 seeds,\nor mean and each of 2 seeds"),
+        ([few("a", [1.0])], "1 seed"),
+        ([few("a", [1.0]), few("a", [1, 2])], "mean and each of 1 to 2 seeds"),
+        ([curve("a", np.nan)._replace(seeds=0)], ""),
+    ],
+)
+def test_titles_say_what_is_drawn(curves: list[Curve], words: str) -> None:
+    assert whose(curves) == words
+    assert learning_curves(curves, "loss").axes[0].get_title(loc="left") == words
+
+
+def test_a_curve_that_ends_early_has_its_label_there() -> None:
+    figure = learning_curves([curve("long", 1.0), curve("short", 2.0, count=2), curve("none", np.nan)], "loss")
+    draw(figure)
+    ends = {text.get_text(): text for text in figure.axes[0].texts}
+    assert (ends["long"].xy, ends["short"].xy) == ((5e4, 1.0), (2e4, 2.0))  # type: ignore[attr-defined]
+    assert ends["none"].arrow_patch is None  # type: ignore[attr-defined]
+
+
 def test_panels_that_are_not_needed_are_not_seen() -> None:
     panels = {f"gamma {i}": [curve("vdn", 1.0)] for i in range(5)}
     panels["gamma 1"] = [curve("vdn", 1.0), curve("qmix", 2.0)._replace(note="2 of 5 seeds")]
-    figure = curve_panels(panels, "loss")
+    figure = curve_panels(panels, "loss", title="IQM over 8 seeds")
     draw(figure)
+    assert figure.get_suptitle() == "IQM over 8 seeds"
     assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False] * 3
     assert figure.axes[1].get_title(loc="left") == "gamma 1\nqmix: 2 of 5 seeds"
     numbered = [bool(axes.xaxis.get_tick_params()["labelbottom"]) for axes in figure.axes[:5]]

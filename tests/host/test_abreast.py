@@ -105,7 +105,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(drawing, "save_figure", lambda *_: None)
     monkeypatch.setattr(drawing, "curve_panels", lambda panels, *_: drawn.update(panels))
     assert main(["plot", str(tmp_path)]) == 0
-    assert [curve.note for curve in drawn[""]] == ["4 of 5 seeds, 4 of 4 left out", "2 of 5 seeds"]
+    assert [curve.note for curve in drawn[""]] == ["4 of 5 seeds, no seed lasted", "2 of 5 seeds"]
     unfinished(tmp_path / "other" / "iql-matrix_game" / "part-0-of-2", (4,), 3, "3:6")
     plan = {"algorithm": "iql", "environment": "matrix_game", "seeds": "3:8"}
     write_toml(tmp_path / "other" / PLAN, plan)
@@ -142,4 +142,36 @@ def test_a_method_without_a_metric_has_no_curve(tmp_path: Path, monkeypatch: pyt
         drawing.draw_sweep(tmp_path, None, "gap")
     table.loc[table["algorithm"] == "iql", "evaluation_return"] = np.nan
     drawing.draw_sweep(tmp_path, None, "evaluation_return")
-    assert [curve.note for curve in drawn[""]] == ["", "2 of 2 left out"]
+    assert [curve.note for curve in drawn[""]] == ["", "no seed lasted"]
+
+
+def test_a_sweep_without_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no evaluation_return to tell a method that has no such metric by."""
+    write_toml(tmp_path / PLAN, {"algorithm": ["vdn", "iql"], "environment": "matrix_game", "seeds": "0:1"})
+    table = pd.DataFrame(
+        {
+            "algorithm": ["vdn", "iql"], "environment": "matrix_game", "seed": 0, "env_steps": 10.0,
+            "training_return": 1.0, "gap": [1.0, np.nan], STANDING: "",
+        }
+    )  # fmt: skip
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(drawing, "results", lambda *_: table)
+    monkeypatch.setattr(drawing, "save_figure", lambda *_: None)
+    monkeypatch.setattr(drawing, "curve_panels", lambda panels, *words: drawn.update(panels, words=words))
+    drawing.draw_sweep(tmp_path, None, "gap")
+    assert [curve.label for curve in drawn[""]] == ["vdn"] and drawn["words"][-1] == "1 seed"
+
+
+def test_a_curve_is_of_the_seeds_that_last(tmp_path: Path) -> None:
+    """Else it would jump where one dies."""
+    run = unfinished(tmp_path / "run", (4, 4, 4))
+    table = run.metrics().assign(**{STANDING: ""})
+    table.loc[(table["seed"] == 7) & (table["env_steps"] > STEPS[1]), "evaluation_return"] = np.nan
+    curve = drawing._curve(table, "evaluation_return", "iql")
+    np.testing.assert_array_equal(curve.mean, 15.0 + np.arange(4))
+    assert (curve.seeds, curve.note) == (4, "1 of 5 seeds left out")
+    assert curve.each is not None and curve.each[:, 0].tolist() == [0, 10, 20, 30]
+    table.loc[table["env_steps"] > STEPS[2], "evaluation_return"] = np.nan
+    curve = drawing._curve(table, "evaluation_return", "iql")  # all of them, as long as all live
+    np.testing.assert_array_equal(curve.mean, [20, 21, np.nan, np.nan])
+    assert (curve.seeds, curve.note) == (5, "no seed lasted")
