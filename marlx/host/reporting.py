@@ -1,7 +1,6 @@
 """`marlx report`: a run or a sweep as one page of HTML: what was run, learning curves, final scores."""
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,8 +9,7 @@ import numpy as np
 from marlx_envs.options import UsageError
 
 from marlx.analysis.page import whole_page
-from marlx.analysis.scores import aggregate
-from marlx.analysis.statistics import interval
+from marlx.analysis.statistics import ENOUGH, one_set, over_seeds
 from marlx.analysis.style import PALETTE, short, words
 from marlx.host import directory
 from marlx.host.abreast import STANDING, abreast
@@ -99,14 +97,15 @@ def _results(curves: Sequence[_Curve]) -> dict[str, Any]:
         steps, arrays = _arrays(curve.table, metrics)
         kept = np.unique(np.linspace(0, len(steps) - 1, MOST_STEPS).round().astype(int))
         at = [values[name].index(of[name]) for name in names]
-        pairs = [_statistics(arrays[name], kept) if name in arrays else (None, None) for name in metrics]
-        shown, scores = zip(*pairs, strict=True)
+        found = [_statistics(arrays[name], kept) if name in arrays else (None,) * 3 for name in metrics]
+        shown, each, scores = zip(*found, strict=True)
         drawn.append(
             {
                 "at": at,
                 "standing": ", ".join(curve.table[STANDING].unique()),
                 "steps": steps[kept].round().astype(int).tolist(),
                 "values": shown,
+                "each": each,
                 "score": scores,
             }
         )
@@ -118,6 +117,7 @@ def _results(curves: Sequence[_Curve]) -> dict[str, Any]:
             for name in metrics
         ],
         "palette": PALETTE,
+        "enough": ENOUGH,
         "curves": drawn,
     }
 
@@ -129,13 +129,14 @@ def _arrays(table: "pd.DataFrame", metrics: Iterable[str]) -> tuple[Any, dict[st
     return np.nanmean(arrays["env_steps"], axis=0), arrays
 
 
-def _statistics(values: Any, kept: Any) -> tuple[list[Any], list[Any]]:
-    """Curve [iqm, low, high] of [S K] at some evaluations, and the score of the last, as plain numbers."""
-    with warnings.catch_warnings(action="ignore"):
-        curve = interval(values[:, kept])
-        last = aggregate({"": values[:, -1]})
+def _statistics(values: Any, kept: Any) -> tuple[list[Any], list[Any] | None, list[Any]]:
+    """Of [S K]: the curve [mean, low, high] at some evaluations, each seed there if few, and the score of the last."""
+    last, lasting = over_seeds(values[:, -1]), one_set(values)[:, kept]
+    curve = over_seeds(lasting)
+    drawn = lasting[np.isfinite(lasting).any(axis=1)]
+    each = [[_rounded(x) for x in of] for of in drawn] if len(drawn) < ENOUGH else None
     ends = [_rounded(last.iqm), _rounded(last.low), _rounded(last.high), int(last.used), int(last.left_out)]
-    return [[_rounded(x) for x in of] for of in curve[:3]], ends
+    return [[_rounded(x) for x in of] for of in curve[:3]], each, ends
 
 
 def _rounded(x: float) -> float | None:

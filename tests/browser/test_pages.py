@@ -9,7 +9,7 @@ import pytest
 
 from marlx.analysis.film import page as film_page
 from marlx.analysis.scenes import Entity, Frame, Scene
-from marlx.analysis.statistics import interval
+from marlx.analysis.statistics import interval, one_set
 from marlx.host.cli import main
 from marlx.host.results import load_run
 from tests.host.written_runs import EVALUATIONS, unfinished, write_sweep
@@ -91,14 +91,35 @@ def test_keys_go_along_the_curves(sweep: Path, visit: Visit) -> None:
     assert told(page)[:2] == ["algorithm vdn, learning_rate 0.0001", "5,000 steps"]
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowDown")
-    expected = interval(values(sweep, "qmix", "0.0001"))
+    expected = interval(one_set(values(sweep, "qmix", "0.0001")))
     assert told(page)[:2] == ["algorithm qmix, learning_rate 0.0001", "4,000 steps"]
     spoken = page.locator("#told").inner_text()
-    assert numbers(spoken.rpartition(";")[2]) == pytest.approx(
+    assert spoken.endswith("; 1 of 7 seeds left out")
+    assert numbers(spoken.split(";")[2]) == pytest.approx(
         [expected.iqm[3], expected.low[3], expected.high[3]], rel=1e-3
     )
     page.keyboard.press("Escape")
     assert page.locator(".tip:visible").count() == 0
+
+
+def test_few_seeds_are_shown_as_they_are(tmp_path: Path, visit: Visit) -> None:
+    """Of three seeds one has died: each of the others is drawn, and what is told is no interval."""
+    write_sweep(tmp_path / "s", algorithm="vdn", seeds=3)
+    assert main(["report", str(tmp_path / "s")]) == 0
+    page = visit(tmp_path / "s" / "report.html")
+    assert page.locator("polyline.seed").count() == 2 + 3 and page.locator("polygon").count() == 0
+    assert page.locator("#scores th").all_inner_texts() == [
+        "learning_rate",
+        "mean",
+        "lowest to highest",
+        "seeds",
+        "left out",
+    ]
+    last = values(tmp_path / "s", "vdn", "0.001")[:, -1]
+    mean, span, seeds, left = next(row[1:] for row in rows(page) if row[0] == "0.001")
+    assert float(mean) == pytest.approx(last.mean(), rel=1e-3) and (seeds, left) == ("3", "0")
+    assert numbers(span.replace(" to ", "  ")) == pytest.approx([last.min(), last.max()], rel=1e-3)
+    assert "fewer than 5 the mean and each of them" in " ".join(page.locator(".note").first.inner_text().split())
 
 
 def test_filters_leave_out_curves_and_rows(sweep: Path, visit: Visit) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import marlx
 from marlx.analysis.page import embedded, whole_page
-from marlx.analysis.statistics import interval
+from marlx.analysis.statistics import interval, one_set
 from marlx.host.cli import main
 from marlx.host.lanes import Lanes
 from marlx.host.results import load_run
@@ -44,8 +44,13 @@ def test_a_sweep_as_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     curve = data["curves"][3]
     assert curve["steps"] == [1000, 2000, 3000, 4000, 5000]
     np.testing.assert_allclose(curve["values"][0], [expected.iqm, expected.low, expected.high], rtol=1e-5)
-    # lane 0 died: the first seed at the first learning rate
-    assert data["curves"][2]["score"][0][3:] == [6, 1] and curve["score"][0][3:] == [7, 0]
+    # lane 0 died at the end: the first seed at the first learning rate, which is in no part of the curve
+    died = data["curves"][2]
+    assert died["score"][0][3:] == [6, 1] and curve["score"][0][3:] == [7, 0]
+    mine = table[table["training.learning_rate"] == 1e-4].sort_values(["seed", "env_steps"])
+    lasting = interval(one_set(mine["evaluation_return"].to_numpy().reshape(7, EVALUATIONS)))
+    np.testing.assert_allclose(died["values"][0], [lasting.iqm, lasting.low, lasting.high], rtol=1e-5)
+    assert lasting.used.tolist() == [6] * EVALUATIONS and died["each"] == curve["each"] == [None, None]
     last = interval(values[:, -1])
     assert curve["score"][0][:3] == pytest.approx([last.iqm, last.low, last.high], rel=1e-5)
     facts = dict(data["facts"])
@@ -62,6 +67,10 @@ def test_a_run_as_a_page_and_a_sweep_that_is_not_done(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "x.html")]) == 0
     data = data_of(tmp_path / "x.html")
     assert data["coordinates"] == [{"name": "algorithm", "values": ["vdn"]}] and len(data["curves"]) == 1
+    curve = data["curves"][0]
+    each = np.array(curve["each"][0])
+    assert each.shape == (2, EVALUATIONS) and data["enough"] == 5  # of three one died
+    np.testing.assert_allclose(curve["values"][0], [each.mean(axis=0), each.min(axis=0), each.max(axis=0)], rtol=1e-5)
     write_sweep(tmp_path / "s")
     for file in sorted((tmp_path / "s" / "qmix-matrix_game").iterdir(), reverse=True):
         file.unlink()

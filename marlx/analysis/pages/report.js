@@ -1,6 +1,7 @@
 "use strict";
 // data.curves[i]: `at` (a value's index for each of data.coordinates), `steps` [K], and for each of data.metrics
 // `values` [iqm[K], low[K], high[K]] and `score` [iqm, low, high, seeds, left out] of the last evaluation; null: none.
+// Of fewer seeds than data.enough these are mean, lowest and highest, and `each` is every seed's curve [S][K], else null.
 // `standing` says in words how far its seeds are where they are not through; else it is empty.
 const data = JSON.parse(document.getElementById("data").textContent);
 const get = id => document.getElementById(id);
@@ -96,9 +97,13 @@ function panel(curves, title, scale) {
   for (const curve of curves) {
     const [mean, low, high] = curve.values[chosen.metric], look = style(curve.at[chosen.lines]);
     const at = (k, of) => `${scale.x(curve.steps[k]).toFixed(1)},${scale.y(of[k]).toFixed(1)}`;
+    const each = curve.each[chosen.metric];
+    for (const seed of each?.length > 1 ? each : []) for (const run of stretches(seed)) {
+      draw(svg, "polyline", { class: "seed", stroke: look.stroke, points: run.map(k => at(k, seed)).join(" ") });
+    }
     for (const run of stretches(mean)) {
       const edge = [...run.map(k => at(k, high)), ...run.toReversed().map(k => at(k, low))];
-      draw(svg, "polygon", { class: "band", fill: look.stroke, points: edge.join(" ") });
+      if (!each) draw(svg, "polygon", { class: "band", fill: look.stroke, points: edge.join(" ") });
       draw(svg, "polyline", { class: "line", ...look, points: run.map(k => at(k, mean)).join(" ") });
       if (run.length === 1) {
         const k = run[0], x = scale.x(curve.steps[k]);
@@ -112,9 +117,12 @@ function panel(curves, title, scale) {
 
   function tell(loudly) {
     const curve = curves[number], [mean, low, high] = curve.values[chosen.metric].map(of => of[k]);
+    const [, , , seeds, left] = curve.score[chosen.metric], one = curve.each[chosen.metric]?.length === 1;
+    const range = one ? "" : `  [${four(low)}, ${four(high)}]`;
     const words = [
       place(curve, [chosen.lines, ...others()]), `${whole(curve.steps[k])} steps`,
-      mean === null ? "no finite value" : `${four(mean)}  [${four(low)}, ${four(high)}]`,
+      mean === null ? "no finite value" : `${four(mean)}${range}`,
+      ...(left ? [seeds ? `${left} of ${seeds + left} seeds left out` : "no seed lasted"] : []),
       ...(curve.standing ? [`not finished: ${curve.standing}`] : []),
     ];
     const x = scale.x(curve.steps[k]), y = mean === null ? TOP : scale.y(mean);
@@ -177,9 +185,12 @@ function drawScores() {
   const m = chosen.metric, last = data.coordinates.length, dead = shown().some(curve => curve.score[m]?.[4]);
   const open = shown().some(curve => curve.standing);
   const more = [...(dead ? ["left out"] : []), ...(open ? ["not finished"] : [])];
-  const head = [...data.coordinates.map(of => short(of.name)), "IQM", "95% interval", "seeds", ...more];
+  const few = shown().filter(curve => curve.score[m]).map(curve => curve.score[m][3] < data.enough);
+  const kinds = few.every(Boolean) ? ["mean", "lowest to highest"] : ["IQM", "95% interval"];
+  const head = [...data.coordinates.map(of => short(of.name)), ...kinds, "seeds", ...more];
   const rows = shown().filter(curve => curve.score[m]).map(curve => {
-    const [mean, low, high, seeds, left] = curve.score[m], span = mean === null ? "" : `${four(low)} to ${four(high)}`;
+    const [mean, low, high, seeds, left] = curve.score[m], mixed = few.includes(false) && seeds < data.enough;
+    const span = mean === null || seeds === 1 ? "" : `${four(low)} to ${four(high)}${mixed ? " (mean, lowest to highest)" : ""}`;
     const further = dead ? [left] : [], state = open ? [curve.standing] : [];
     return {
       keys: [...curve.at, mean ?? -Infinity, mean ?? -Infinity, seeds, ...further, curve.standing.length],
@@ -243,6 +254,7 @@ choice("metric", data.metrics.map(metric => metric.words), "metric");
 choice("lines", data.coordinates.map(of => short(of.name)), "lines");
 get("filters").hidden = data.curves.length < 2;
 get("summary").textContent = data.summary;
+document.querySelectorAll(".enough").forEach(place => { place.textContent = data.enough; });
 for (const [name, words] of data.facts) get("facts").append(make("dt", {}, name), make("dd", {}, words));
 table("runs", data.runs[0], data.runs.slice(1));
 table("options", null, data.options);
