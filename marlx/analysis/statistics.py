@@ -63,7 +63,7 @@ def one_set(values: npt.ArrayLike) -> Floats:
 
 def kind(seeds: int) -> str:
     """What `over_seeds` gives of so many seeds, for the head of a table."""
-    return "IQM [95% interval]" if seeds >= ENOUGH else "mean [lowest, highest]" if seeds > 1 else "one seed"
+    return "IQM [95% interval]" if seeds >= ENOUGH else "one seed" if seeds == 1 else "mean [lowest, highest]"
 
 
 def in_words(found: Interval, form: str = "{:.4g}") -> str:

@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from marlx.analysis.statistics import interval
+from marlx.analysis.statistics import ENOUGH, Interval, in_words, kind, over_seeds
 from marlx.host import directory
+from marlx.host.metrics import by_seed
 from marlx.host.progress import duration, quantity
 from marlx.host.results import Run
 
-_OVER_SEEDS = ", IQM [95% interval]"
+_FIELDS = ("iqm", "low", "high", "seeds", "left_out")  # of a result
 _MOST_DEAD = 10  # seeds that are listed
 
 
@@ -25,7 +26,10 @@ def show_run(run: Run) -> None:
         if name in ("evaluation_return", "evaluation_win_rate") or (
             name == "training_return" and len(record["result"]) == 1
         ):
-            _row(table, f"{name.replace('_', ' ')}{_OVER_SEEDS}", _interval(**found))
+            shown = Interval(*(found[field] for field in _FIELDS))
+            if shown.used < ENOUGH:
+                shown = over_seeds(_last(run, name))
+            _over_seeds(table, name.replace("_", " "), shown)
     train, compiling = (duration(record.get(f"{name}_seconds", 0.0)) for name in ("train", "compile"))
     _row(table, "time", f"{train} + {compiling} to compile")
     _row(table, "environment steps/s", quantity(record.get("steps_per_second", 0.0)))
@@ -60,9 +64,9 @@ def _scores(metrics: Mapping[str, Any]) -> Table:
     """A row for each metric [S], the return first."""
     table = _table()
     for name in sorted(metrics, key=lambda name: (name != "evaluation_return", name)):
-        found = interval(metrics[name])
-        _row(table, name.removeprefix("evaluation_") + _OVER_SEEDS, _interval(*found))
-        if found.used > 1:
+        found = over_seeds(metrics[name])
+        _over_seeds(table, name.removeprefix("evaluation_"), found)
+        if found.used >= ENOUGH:  # of fewer it is said already
             lowest, highest = np.nanmin(metrics[name]), np.nanmax(metrics[name])
             _row(table, "  lowest, highest seed", f"{lowest:.4g}, {highest:.4g}")
     return table
@@ -78,9 +82,16 @@ def _dead(table: Table, dead: Sequence[Mapping[str, Any]]) -> None:
         _row(table, "", f"and {len(dead) - _MOST_DEAD} more dead seeds, all in {directory.RECORD}")
 
 
-def _interval(iqm: float, low: float, high: float, seeds: int, left_out: int) -> str:
-    missing = f", {left_out} of {seeds + left_out} seeds without a finite value" if left_out else ""
-    return f"{iqm:.4g} [{low:.4g}, {high:.4g}]{missing}"
+def _over_seeds(table: Table, name: str, found: Interval) -> None:
+    """A row for a metric over seeds."""
+    missing = f", {found.left_out} of {found.used + found.left_out} seeds without a finite value"
+    _row(table, f"{name}, {kind(found.used)}", in_words(found) + (missing if found.left_out else ""))
+
+
+def _last(run: Run, name: str) -> Any:
+    """A metric at the last evaluation, [S]."""
+    tidy = run.tidy()
+    return by_seed(tidy[tidy["name"] == name], ["value"])[0][:, -1]
 
 
 def _table() -> Table:

@@ -14,7 +14,7 @@ from .written_runs import write_run
 
 TIMES = {"compile_seconds": 3.0, "steps_per_second": 100.0}
 RATES = {"training.learning_rate": [1e-3, 1e-2]}
-REACHED = {"evaluation_return": {"iqm": 4.0, "low": 3.0, "high": 5.0, "seeds": 4, "left_out": 3}}
+REACHED = {"evaluation_return": {"iqm": 4.0, "low": 3.0, "high": 5.0, "seeds": 5, "left_out": 2}}
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +59,32 @@ def test_without_dead_seeds_there_is_no_row(tmp_path: Path, capsys: pytest.Captu
 
 def test_what_the_statistics_leave_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = shown(tmp_path, capsys, result=REACHED)
-    assert "4 [3, 5], 3 of 7 seeds without a finite value" in found
+    assert "evaluation return, IQM [95% interval] 4 [3, 5], 2 of 7 seeds without a finite value" in found
 
 
 def test_nothing_is_said_where_nothing_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = {name: {**of, "seeds": 7, "left_out": 0} for name, of in REACHED.items()}
     assert "without a finite value" not in shown(tmp_path, capsys, result=whole)
+
+
+def test_few_seeds_are_their_mean_and_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the record says: an interquartile mean leaves two of four out."""
+    for count, kind in ((5, "mean [lowest, highest]"), (2, "one seed")):
+        path = tmp_path / str(count)
+        reached = {"evaluation_return": {"iqm": 9.0, "low": 9.0, "high": 9.0, "seeds": count - 1, "left_out": 1}}
+        write_run(path, Lanes(marlx.configure("vdn", "matrix_game"), range(count)), result=reached)
+        run = marlx.load_run(path)
+        table = run.metrics()
+        last = table.loc[table["env_steps"] == table["env_steps"].max(), "evaluation_return"].dropna()
+        show_run(run)
+        words = f"{last.mean():.4g} [{last.min():.4g}, {last.max():.4g}]" if count > 2 else f"{last.mean():.4g}"
+        found = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert f"evaluation return, {kind} {words}, 1 of {count} seeds without a finite value" in found
+        show_evaluation(run, {"evaluation_return": np.arange(count) * 2.0}, 5, "final")
+        found = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert (
+            f"return, {kind} {'5 [2, 8]' if count > 2 else '2'}, 1 of" in found and "lowest, highest seed" not in found
+        )
 
 
 def test_episodes_of_a_grid_are_by_point_without_the_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
