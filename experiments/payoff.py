@@ -150,7 +150,7 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
         tables = {name: outcome.table for name, outcome in outcomes.items()}
         shares = {name: outcome.share for name, outcome in outcomes.items()}
         greedy = {name: _place(next(iter(outcome.greedy))) for name, outcome in outcomes.items()}
-        figure = payoff_tables(tables, truth, shares, greedy=greedy, what="mean Q_tot over seeds", frame=OF_MOST)
+        figure = payoff_tables(tables, truth, shares, greedy=greedy, what=f"mean Q_tot: {words}", frame=OF_MOST)
         record.write_picture(picture, figure)
         Console().print(f"picture: {picture}")
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from marlx.analysis.plots import DASHES, plain
 from marlx.analysis.scores import Estimate
-from marlx.analysis.style import INK, PALETTE, words
+from marlx.analysis.style import INK, PALETTE, percent, words
 
 
 def share_table(shares: Any) -> Figure:
@@ -22,7 +22,7 @@ def share_table(shares: Any) -> Figure:
     axes.imshow(values, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         colour = "white" if value > 0.7 else INK
-        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
+        axes.text(column, row, percent(value), ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(columns), [str(name) for name in shares.columns], rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(rows), [str(name) for name in shares.index], fontsize=8)
     axes.tick_params(length=0)
@@ -35,14 +35,19 @@ def share_table(shares: Any) -> Figure:
 def spreads(values: Mapping[str, Mapping[str, npt.ArrayLike]], label: str) -> Figure:
     """All runs of methods on tasks: a panel for each task, a row for each method; a dot is a run.
 
-    The bar is the middle half of the runs, its notch the median, the diamond the mean.
+    The bar is the middle half of the runs, its tick the median, the diamond the mean; of those whose value is finite.
 
     Args:
         values: task -> method -> one value for each run [R].
         label: of the horizontal axis.
     """
     methods = list(dict.fromkeys(name for found in values.values() for name in found))
-    size = (1.6 + 2.6 * len(values), 1.1 + 0.3 * len(methods))
+    every = [np.asarray(x, float) for found in values.values() for x in found.values()]
+    finite = [int(np.isfinite(x).sum()) for x in every]
+    left = sum(map(len, every)) - sum(finite)
+    runs = " to ".join(str(x) for x in dict.fromkeys((min(finite), max(finite))))
+    told = f"dot: a run, {runs} of each" + (f" ({left} in all not finite, left out)" if left else "")
+    size = (1.6 + 2.6 * len(values), 1.5 + 0.3 * len(methods))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(values), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (task, found) in zip(panels, values.items(), strict=True):
@@ -54,11 +59,14 @@ def spreads(values: Mapping[str, Mapping[str, npt.ArrayLike]], label: str) -> Fi
         plain(axes)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_title(task, loc="left", fontsize=9, color=INK)
-    figure.supxlabel(label, fontsize=9)
+    figure.supxlabel(f"{label}\n{told}\nbar: middle half    tick: median    diamond: mean", fontsize=9)
     return figure
 
 
 def _spread(axes: Axes, row: int, values: npt.NDArray[np.float64], colour: str) -> None:
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
     low, median, high = np.percentile(values, (25, 50, 75))
     heights = row + 0.28 * np.sin(2.4 * np.arange(len(values)))  # apart, and the same in every drawing
     axes.scatter(values, heights, s=7, color=colour, alpha=0.45, linewidth=0)
@@ -79,7 +87,7 @@ def proportions(shares: Any, title: str) -> Figure:
         for row, part in enumerate(parts):
             if part >= 6:  # room for the number
                 middle = start[row] + part / 2
-                axes.text(middle, row, f"{part:.0f}", ha="center", va="center", fontsize=8, color="white")
+                axes.text(middle, row, percent(part / 100), ha="center", va="center", fontsize=8, color="white")
         start += parts
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()

@@ -3,7 +3,7 @@ Figure 9).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from marlx.analysis.plots import caption, draw_table
 from marlx.analysis.style import INK, PALE
 
 COLOURS = "cividis"  # as even to colour-blind readers, and lighter means more in print too
-LEAST = 1e-4  # share of steps, of the darkest colour
+LEAST = 1e-4  # share of steps, of the darkest colour; smaller ones have it too
 MOST_LABELS = 27
 
 Floats = npt.NDArray[np.float64]
@@ -66,10 +66,10 @@ def weight_maps(runs: Sequence[Weights]) -> Figure:
             below.invert_yaxis()
             below.set_yticks(range(count) if count <= MOST_LABELS else [], run.names if count <= MOST_LABELS else [])
     grid[0, 0].set_ylabel("weight", fontsize=9)
-    _bar(figure, grid[0], shares, "share of steps")
+    _bar(figure, grid[0], shares, "share of steps\n(white: none)", "min")
     if rows > 1:
         grid[1, 0].set_ylabel("joint action, payoff", fontsize=9)
-        _bar(figure, grid[1], means, "mean weight")
+        _bar(figure, grid[1], means, "mean weight\n(white: no data)")
     figure.supxlabel("environment steps of one seed", fontsize=9)
     return figure
 
@@ -114,7 +114,7 @@ def _map(axes: Axes, x: Floats, y: npt.ArrayLike, values: Floats, norm: Normaliz
         spine.set_color(PALE)
 
 
-def _bar(figure: Figure, axes: Any, norm: Normalize, label: str) -> None:
-    bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=list(axes), fraction=0.05, pad=0.02)
+def _bar(figure: Figure, axes: Any, norm: Normalize, label: str, extend: Literal["neither", "min"] = "neither") -> None:
+    bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=list(axes), fraction=0.05, pad=0.02, extend=extend)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8)

@@ -46,6 +46,12 @@ def family_verdicts(family: Family, setting: Setting) -> dict[str, npt.NDArray[n
     return {name: verdicts(games, of).reshape(len(family.y), len(family.x)) for name, of in found.items()}
 
 
+def _edges(centres: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Where cells of even width begin and end."""
+    half = (centres[1] - centres[0]) / 2
+    return float(centres[0] - half), float(centres[-1] + half)
+
+
 def stability_map(family: Family, found: Mapping[str, npt.NDArray[np.int8]], data: str) -> Figure:
     """A panel for each method; colours say which joint actions are its stable points.
 
@@ -58,11 +64,11 @@ def stability_map(family: Family, found: Mapping[str, npt.NDArray[np.int8]], dat
     figure = Figure(figsize=(1.9 * columns + 0.4, 1.75 * rows + 1.25), layout="constrained")
     colours = ListedColormap([COLOURS[verdict][0] for verdict in Verdict])
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    extent = (family.x[0], family.x[-1], family.y[0], family.y[-1])
+    (left, right), (bottom, top) = map(_edges, family)
     for axes, (name, values) in zip(grid.flat, found.items(), strict=False):
         axes.imshow(
-            values, cmap=colours, vmin=-0.5, vmax=len(Verdict) - 0.5, origin="lower", aspect="auto", extent=extent,
-            interpolation="nearest",
+            values, cmap=colours, vmin=-0.5, vmax=len(Verdict) - 0.5, origin="lower", aspect="auto",
+            extent=(left, right, bottom, top),            interpolation="nearest",
         )  # fmt: skip
         axes.set_title(_TITLES.get(name, name.upper().replace("_", "-")), fontsize=9, color=_INK, loc="left")
         axes.tick_params(labelsize=8, length=2, color=_PALE)

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 
-from marlx.analysis.style import INK, PALE, PALETTE, words
+from marlx.analysis.style import INK, PALE, PALETTE, percent, words
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 OF_MOST = "greedy joint action of most seeds"  # what is framed in means over seeds
@@ -232,7 +232,7 @@ def payoff_tables(
         axes = figure.add_subplot(rows, columns, index + 1)
         draw_table(axes, table, truth, names, limit, (greedy or {}).get(name))
         share = (shares or {}).get(name)
-        below = "true values" if index == 0 else "" if share is None else f"{share:.0%} of seeds at the best"
+        below = "true values" if index == 0 else "" if share is None else f"{percent(share)}% of seeds at the best"
         axes.set_title(name, fontsize=10, fontweight="bold", color=INK)
         axes.set_xlabel(f"agent 2\n{below}", fontsize=8, color=INK)
         if index % columns == 0:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("tables", "stages", "weights")
 STAGES = 3
 MOST_RUNS = 6
-_COUNT = "seeds drawn"
+_COUNT, _LEFT = "seeds drawn", "seeds left out"
 _TITLES = {  # in the order of drawing
     "joint": r"$Q_{tot}$",
     "recognition": r"$Q_r$",
@@ -65,18 +65,20 @@ def _tables(runs: Sequence[Run], names: Sequence[str], seed: int | None) -> Any:
     payoffs = [_payoff(run) for run in runs]
     if any(not np.array_equal(payoff, payoffs[0]) for payoff in payoffs):
         raise UsageError("tables of different payoffs cannot be put side by side; draw each run by itself")
-    tables, shares, greedy, whose = {}, {}, {}, set()
+    tables, shares, greedy, whose = {}, {}, {}, {}
     for run, name in zip(runs, names, strict=True):
         found = _recorded(run, seed)
         stage = _stage(run, found, -1, "")
-        whose.add(_whose(found, seed))
+        whose[name] = _whose(found, seed)
         chosen = _grid(found, "greedy", len(payoffs[0]))[-1]
         for kind, table in stage.tables.items():
             title = f"{name}  {kind}{_standing(found)}"
             tables[title], greedy[title] = table, stage.greedy
             if seed is None:
                 shares[title] = float(chosen[payoffs[0] == payoffs[0].max()].sum())
-    what, frame = whose.pop() if len(whose) == 1 else ("", OF_MOST)
+    what, frame = next(iter(whose.values()))
+    if len(set(whose.values())) > 1:
+        what, frame = "\n".join(f"{name}: {words or 'one seed'}" for name, (words, _) in whose.items()), OF_MOST
     return payoff_tables(tables, payoffs[0], shares, greedy=greedy, what=what, frame=frame)
 
 
@@ -113,7 +115,8 @@ def _weights(run: Run, title: str, seed: int | None) -> Weights:
         raise UsageError(f"{run.path} has no weights; train it with training.record_weights=true")
     edges = np.concatenate([[0.0], found["env_steps"]])
     joint = [name.partition("/")[2] for name in map(str, found) if name.startswith("data_share/")]
-    known = Weights(f"{title}{_standing(found)}", edges, found[shares].to_numpy().T)
+    whose = _whose(found, seed)[0]
+    known = Weights(f"{title}{_standing(found)}" + (f"\n{whose}" if whose else ""), edges, found[shares].to_numpy().T)
     if not joint:
         return known
     data, mass = (found[[f"{name}/{u}" for u in joint]].to_numpy().T for name in ("data_share", "weight_mass"))
@@ -126,7 +129,7 @@ def _weights(run: Run, title: str, seed: int | None) -> Weights:
 
 
 def _recorded(run: Run, seed: int | None) -> "pd.DataFrame":
-    """A row for each evaluation: means over seeds that did not die, or one seed's values; `env_steps` among them.
+    """A row for each evaluation: means over seeds that last, or one seed's values; `env_steps` among them.
 
     Of an unfinished run's seeds the means are over those that are equally far; `standing` says how far (see `abreast`).
     """
@@ -141,15 +144,22 @@ def _recorded(run: Run, seed: int | None) -> "pd.DataFrame":
     if not len(table):
         raise UsageError(f"seed {seed} of {run.path} has no evaluations yet")
     table = table.sort_values(["seed", "env_steps"])
+    drawn, left = [name for name in map(str, table) if name.startswith(("table_", "weight_share/"))], 0
+    if seed is None and drawn:  # the same seeds at every evaluation
+        lasts = table[drawn].notna().any(axis=1).groupby(table["seed"]).transform("last")
+        if not lasts.any():
+            raise UsageError(f"no seed of {run.path} that is to be drawn has finite values")
+        left, table = table.loc[~lasts, "seed"].nunique(), table[lasts]
     means = table.drop(columns=STANDING).groupby(table.groupby("seed").cumcount()).mean()
-    return means.assign(**{STANDING: table[STANDING].iloc[0], _COUNT: table["seed"].nunique()})
+    return means.assign(**{STANDING: table[STANDING].iloc[0], _COUNT: table["seed"].nunique(), _LEFT: left})
 
 
 def _whose(found: "pd.DataFrame", seed: int | None) -> tuple[str, str]:
     """Whose values are drawn, and what is framed, in words."""
-    count = int(found[_COUNT].iloc[0])
-    if seed is None and count > 1:
-        return f"means over {count} seeds", OF_MOST
+    count, left = (int(found[name].iloc[0]) for name in (_COUNT, _LEFT))
+    missing = f", {left} left out" if left else ""
+    if seed is None and (count > 1 or left):
+        return f"means over {count} seed{'' if count == 1 else 's'}{missing}", OF_MOST
     return "" if seed is None else f"seed {seed}", "greedy joint action"
 
 

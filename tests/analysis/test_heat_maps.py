@@ -26,6 +26,12 @@ def test_weights_over_training() -> None:
     np.testing.assert_array_equal(drawn.filled(-1), [[0.5, -1, 1], [0.5, 1, -1]])  # nothing where there is no step
     np.testing.assert_array_equal(below.collections[0].get_array().filled(-1), [[1, 0.5, -1], [0, 0, 0]])
     assert [label.get_text() for label in below.get_yticklabels()] == ["AA  8", "AB  -12"]
+    bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert [axes.get_ylabel() for axes in bars] == [
+        "share of steps\n(white: none)",
+        "mean weight\n(white: no data)",
+    ]
+    assert [axes._colorbar.extend for axes in bars] == ["min", "neither"]  # type: ignore[attr-defined]
     assert below.yaxis_inverted() and below.get_xlim() == (0, 400)
 
 

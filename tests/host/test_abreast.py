@@ -86,7 +86,7 @@ def test_report(tmp_path: Path) -> None:
 def test_pictures_of_what_was_recorded(tmp_path: Path) -> None:
     run = unfinished(tmp_path / "run", (4, 2))
     weights = joint_drawing._weights(run, "iql", None)
-    assert weights.title == "iql\n2 of 5 seeds" and weights.shares.tolist() == [[5.0] * 4]
+    assert weights.title == "iql\n2 of 5 seeds\nmeans over 2 seeds" and weights.shares.tolist() == [[5.0] * 4]
     assert joint_drawing._weights(run, "iql", 6).shares.tolist() == [[30.0] * 2]
 
 

@@ -1,10 +1,13 @@
 """`marlx plot`: kinds of pictures, and their formats by suffix."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from marlx_envs.options import UsageError
 
 import marlx
 from marlx.host import joint_drawing
@@ -73,6 +76,28 @@ def test_tables_are_means_with_the_greedy_cell_of_most_seeds(recording: Path, mo
     assert drawn["greedy"][first] == [2, 2] and drawn["shares"] == {} and drawn["what"] == "seed 2"
     assert drawn["frame"] == "greedy joint action"
     np.testing.assert_array_equal(drawn["tables"][first], np.arange(9.0).reshape(3, 3) + 3)
+
+
+def test_seeds_that_died_are_in_no_mean(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor in the evaluations before: one table is of the seeds that the next is of."""
+    shutil.copytree(recording, tmp_path / "run")
+    file = tmp_path / "run" / "metrics.parquet"
+    table = pd.read_parquet(file)
+    table.loc[(table["seed"] == 2) & (table["env_steps"] == 200), "value"] = np.nan
+    table.to_parquet(file, index=False)
+    run = load_run(tmp_path / "run")
+    found = joint_drawing._recorded(run, None)
+    assert found["table_joint/AA"].tolist() == [0.5, 1.5]
+    assert joint_drawing._whose(found, None)[0] == "means over 2 seeds, 1 left out"
+    assert joint_drawing._recorded(run, 2)["table_joint/AA"].iloc[0] == 2
+    drawn: dict[str, str] = {}
+    monkeypatch.setattr(joint_drawing, "payoff_tables", lambda *_, what, frame, greedy: drawn.update(what=what))
+    joint_drawing._tables([run, load_run(recording)], ["one", "all"], None)
+    assert drawn["what"] == "one: means over 2 seeds, 1 left out\nall: means over 3 seeds"
+    table["value"] = np.where(table["env_steps"] == 200, np.nan, table["value"])
+    table.to_parquet(file, index=False)
+    with pytest.raises(UsageError, match="that is to be drawn has finite values"):
+        joint_drawing._recorded(load_run(tmp_path / "run"), None)
 
 
 def test_weights_of_joint_actions_are_per_step_with_that_action(recording: Path) -> None:

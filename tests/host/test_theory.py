@@ -65,5 +65,8 @@ def test_the_map_holds_the_named_payoffs() -> None:
     assert (found["mrvf"] == Verdict.ALWAYS).all() and (found["resq"] == Verdict.WEAK).all()
     figure = stability_map(family, found, "uniform data")
     assert [axes.get_title(loc="left") for axes in figure.axes][:3] == ["VDN", "QMIX", "OW-QMIX"]
+    assert figure.axes[0].images[0].get_extent() == pytest.approx(
+        [-6, 18, -3.95, 11.85]
+    )  # a cell has its payoff in the middle
     figure.savefig("map.png")
     assert Path("map.png").stat().st_size > 10_000
