@@ -183,6 +183,8 @@ def _against(of: Scores, first: Scores) -> list[str]:
         minus = f"{statistics.shown(of).iqm - statistics.shown(first).iqm:.4g}"
     else:
         share += f" [{percent(above.low)}%, {percent(above.high)}%]"
+    if not np.isfinite(above.value):  # on some task one of the two has no score
+        return [f"{minus} {judged}", ""]
     equal = statistics.ties(of, first)
     return [f"{minus} {judged}", share + (f", {percent(equal)}% ties" if equal > 0 else "")]
 

@@ -165,6 +165,15 @@ def test_tasks_that_tell_nothing_are_left_out(copy: Callable[..., Path], capsys:
     assert output.endswith("all scores are equal on every task: there is nothing to compare or to draw\n")
 
 
+def test_a_task_on_which_no_seed_lasted(copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for payoff, level in (("resq79", 1.0), ("son3", np.nan)):
+        copy(f"iql-{payoff}", lambda seeds: seeds * 1.0, resq79=payoff)
+        copy(f"vdn-{payoff}", lambda seeds, level=level: 2 * level + seeds, resq79=payoff, iql="vdn")
+    assert main(("compare", "iql-resq79", "vdn-resq79", "iql-son3", "vdn-son3")) == 0
+    output = capsys.readouterr().out
+    assert "nan" not in output and "not judged: 2 seeds left out" in table_of(output)["vdn"][3]
+
+
 def test_the_json_says_what_its_absolute_metrics_are(capsys: pytest.CaptureFixture[str]) -> None:
     many("run", range(5))
     assert main(("compare", "run", "--json", "found.json")) == 0
