@@ -243,10 +243,12 @@ def payoff_tables(
 
 
 def caption(figure: Figure, *words: str) -> None:
-    """A line below a figure that says what its signs mean; several lines below a narrow one."""
+    """A line below a figure that says what its signs mean; several lines below a narrow one, which grows by them."""
     known = [word for word in words if word]
     wide = 0.06 * len("    ".join(known)) < figure.get_figwidth()  # inches, of a letter in this size
-    figure.supxlabel(("    " if wide else "\n").join(known), fontsize=8, color=PALE)
+    text = ("    " if wide else "\n").join(known)
+    figure.set_figheight(figure.get_figheight() + 0.14 * text.count("\n"))
+    figure.supxlabel(text, fontsize=8, color=PALE)
 
 
 def draw_table(

@@ -141,6 +141,7 @@ def test_a_caption_has_room() -> None:
         caption = figure._supxlabel  # type: ignore[attr-defined]
         box, around = caption.get_window_extent(renderer), figure.bbox
         assert around.x0 <= box.x0 and box.x1 <= around.x1
+        assert figure.axes[0].title.get_window_extent(renderer).y1 <= around.y1  # it takes no room from the tables
         assert "greedy joint action" in caption.get_text()
         assert caption.get_text().count("\n") == lines - 1 and "means over 24 seeds" in caption.get_text()
 
