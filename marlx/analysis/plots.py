@@ -87,8 +87,9 @@ def curve_panels(
     """
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(2.4 * columns + 1.3, 2.1 * rows + 0.6), layout="constrained")
     labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
+    room = max(1.3, 0.6 + 0.07 * max(map(len, labels), default=0))  # inches of the legend
+    figure = Figure(figsize=(2.4 * columns + room, 2.1 * rows + 0.6), layout="constrained")
     lines: dict[str, Any] = {}
     every = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for number, (axes, (name, curves)) in enumerate(zip(every, panels.items(), strict=False)):

@@ -16,7 +16,7 @@ from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed
 from marlx.host.results import Run
 from marlx.host.shares import load_run
-from marlx.host.sweep import PLAN, read_sweep, results
+from marlx.host.sweep import PLAN, Sweep, read_sweep, results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,16 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
     sweep = read_sweep(folder / PLAN)
     table = results(sweep, folder, lambda run: abreast(run, run.metrics(), len(sweep.seeds)))
     path = picture_path(out if out is not None else folder / "learning_curves.png")
+    save_figure(sweep_figure(sweep, table, metric, folder), path)
+    return path
+
+
+def sweep_figure(sweep: Sweep, table: "pd.DataFrame", metric: str, folder: Path) -> "Figure":
+    """The picture of a sweep's table, see `draw_sweep`; `folder` is where it lies.
+
+    Args:
+        table: as `marlx.host.sweep.results` has it, with a column `STANDING`.
+    """
     columns = list(map(str, table.columns))
     metrics = [name for name in columns[columns.index("env_steps") + 1 :] if name != STANDING]
     if metric not in metrics:
@@ -71,15 +81,17 @@ def draw_sweep(folder: Path, out: str | None, metric: str) -> Path:
             continue  # a method that has no such metric
         words = [f"{name.rpartition('.')[2]} {short(x)}" for name, x in zip((*names, label), values, strict=True)]
         own = words.pop() if "." in label else short(values[-1])
-        panels.setdefault("\n".join(words[: len(names)]), []).append(_curve(group, metric, own))
+        panels.setdefault("\n".join(words[: len(names)]), []).append(curve_of(group, metric, own))
     if not panels:
         raise UsageError(f"{metric} has no finite value in {folder}")
     if len(panels) > MOST_PANELS:
         raise UsageError(f"{folder} has {len(panels)} points, too many to draw; at most {MOST_PANELS}")
     best = {cell.experiment.make_environment().spec.return_max for cell in sweep.cells}
     line = best.pop() if len(best) == 1 and metric == "evaluation_return" else None
-    save_figure(curve_panels(panels, metric, line, whose([x for of in panels.values() for x in of])), path)
-    return path
+    methods, places = ({cell.coordinates[name] for cell in sweep.cells} for name in ("algorithm", "environment"))
+    title = " on ".join(of.pop() for of in (methods, places) if len(of) == 1)  # what no label says
+    seeds = whose([x for of in panels.values() for x in of])
+    return curve_panels(panels, metric, line, "\n".join(filter(None, (title, seeds))))
 
 
 def picture_path(out: str | Path) -> Path:
@@ -107,10 +119,10 @@ def curve(run: Run, metric: str, label: str) -> Curve:
         raise unknown(f"metric of {run.path}", metric, map(str, tidy["name"].cat.categories))
     if run.lanes.grid:
         raise UsageError(f"{run.path} has a grid of points; draw the sweep that it is part of")
-    return _curve(abreast(run, mine), "value", label)
+    return curve_of(abreast(run, mine), "value", label)
 
 
-def _curve(table: "pd.DataFrame", column: str, label: str) -> Curve:
+def curve_of(table: "pd.DataFrame", column: str, label: str) -> Curve:
     """The curve of a table with columns seed, env_steps, standing and the one that is drawn."""
     steps, values = by_seed(table, ["env_steps", column])  # packed rows: steps differ a little between seeds
     lasted, values = int(np.isfinite(values[:, -1]).sum()), one_set(values)
