@@ -89,9 +89,10 @@ def _over_seeds(table: Table, name: str, found: Interval) -> None:
 
 
 def _last(run: Run, name: str) -> Any:
-    """A metric at the last evaluation, [S]."""
+    """A metric at the last evaluation, [S]; NaN where a record tells of one that was not stored."""
     tidy = run.tidy()
-    return by_seed(tidy[tidy["name"] == name], ["value"])[0][:, -1]
+    mine = tidy[tidy["name"] == name]
+    return by_seed(mine, ["value"])[0][:, -1] if len(mine) else np.full(len(run.seeds), np.nan)
 
 
 def _table() -> Table:

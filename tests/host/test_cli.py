@@ -207,7 +207,7 @@ def test_train_evaluate_plot(
     assert main((*TRAIN, "--seeds", "2", "--quiet", *SMALL)) == 0
     assert main((*TRAIN, *SMALL, "--seeds", "2", "--quiet")) == 0
     output = capsys.readouterr().out
-    assert re.search(r"evaluation return, IQM \[95% interval\] │ -?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", output)
+    assert re.search(r"evaluation return, mean \[lowest, highest\] │ -?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", output)
     assert "runs/iql-matrix_game-1" in output and "runs/iql-matrix_game-2" in output
     for name in ("parameters.npz", "experiment.toml"):
         assert Path(f"runs/iql-matrix_game-1/{name}").read_bytes() == (finished / name).read_bytes()

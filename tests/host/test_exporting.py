@@ -131,7 +131,7 @@ def test_exported_agents_play_as_the_run_does(tmp_path: Path, capsys: pytest.Cap
     assert len(set(expected["evaluation_return"].tolist())) > 1  # or one seed's agents would do for all
     capsys.readouterr()
     assert main(("evaluate", str(tmp_path / "agents"), "--episodes", "2")) == 0
-    assert "return, IQM" in capsys.readouterr().out
+    assert "return, mean [lowest, highest]" in capsys.readouterr().out
     assert main(("evaluate", str(tmp_path / "agents"), "--parameters", "best")) == 2
     assert "exported agents have one set of parameters" in capsys.readouterr().err
     file = tmp_path / "agents" / portable.PARAMETERS

@@ -87,6 +87,12 @@ def test_few_seeds_are_their_mean_and_range(tmp_path: Path, capsys: pytest.Captu
         )
 
 
+def test_a_record_may_tell_of_what_is_not_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rate = {"evaluation_win_rate": {"iqm": 1.0, "low": 1.0, "high": 1.0, "seeds": 1, "left_out": 0}}
+    found = shown(tmp_path, capsys, result=rate)
+    assert "no finite value, 7 of 7 seeds" in found
+
+
 def test_episodes_of_a_grid_are_by_point_without_the_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lanes = Lanes(marlx.configure("vdn", "matrix_game"), range(7), RATES)
     dead = [{"seed": 3, "training.learning_rate": 1e-2, "env_steps": 80, "cause": "loss"}]
