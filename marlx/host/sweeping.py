@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from marlx.analysis.statistics import interval
+from marlx.analysis.statistics import in_words, kind, over_seeds
 from marlx.host import launcher
 from marlx.host.abreast import STANDING, abreast
 from marlx.host.processes import is_one_of_several
@@ -124,7 +124,7 @@ def show_states(plan: Sweep, out: Path) -> None:
 
 
 def show_results(plan: Sweep, out: Path) -> None:
-    """The points with the best final returns: interquartile mean and 95% interval over seeds (see `abreast`)."""
+    """The points with the best final returns: over seeds (see `over_seeds`) that are equally far (see `abreast`)."""
     table = results(plan, out, lambda run: abreast(run, run.metrics(), len(plan.seeds)))
     names = [name for name in table.columns if "." in name or name in ("algorithm", "environment")]
     names = [name for name in names if table[name].nunique(dropna=False) > 1]
@@ -132,17 +132,17 @@ def show_results(plan: Sweep, out: Path) -> None:
     last = table[table["env_steps"] == table.groupby([*names, "seed"], dropna=False)["env_steps"].transform("max")]
     rows = []
     for values, group in last.groupby(names, dropna=False, sort=False) if names else [((), last)]:
-        found = interval(group[metric].to_numpy())
+        found = over_seeds(group[metric].to_numpy())
         left_out = [f"{found.left_out} left out"] if found.left_out else []
         more = ", ".join([*filter(None, group[STANDING].unique()), *left_out])
         rows.append((found, values, f"{found.used}{f' ({more})' if more else ''}"))
     rows.sort(key=lambda row: (not row[0].used, -row[0].iqm))  # what has no value at all is last
-    shown = Table(*names, f"{metric.replace('_', ' ')}, IQM [95% interval]", "seeds")
+    kinds = " or ".join(sorted({kind(found.used) for found, *_ in rows}))
+    shown = Table(*names, f"{metric.replace('_', ' ')}, {kinds}", "seeds")
     shown.columns[-2].no_wrap = True
     for found, values, seeds in rows[:MOST_ROWS]:
         cells = [f"{x:g}" if isinstance(x, float) else str(x) for x in values]
-        span = f"{found.iqm:.4g} [{found.low:.4g}, {found.high:.4g}]"
-        shown.add_row(*map(Text, (*cells, span, seeds)))
+        shown.add_row(*map(Text, (*cells, in_words(found), seeds)))
     Console(highlight=False).print(shown)
     if len(rows) > MOST_ROWS:
         sys.stdout.write(f"{len(rows) - MOST_ROWS} more points are in the file\n")
