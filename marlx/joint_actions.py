@@ -19,6 +19,11 @@ def listed(n_agents: int, n_actions: int) -> npt.NDArray[np.int32]:
     return np.array(list(itertools.product(range(n_actions), repeat=n_agents)), np.int32)
 
 
+def letter(action: int) -> str:
+    """A word for an action: A, B, .. Z, then its number."""
+    return string.ascii_uppercase[action] if action < len(string.ascii_uppercase) else str(action)
+
+
 def names(n_agents: int, n_actions: int) -> list[str]:
     """A letter for each agent's action; [A^N]. Of few actions only."""
     letters = string.ascii_uppercase[:n_actions]

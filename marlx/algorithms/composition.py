@@ -23,7 +23,7 @@ TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda")
 
 @dataclass(frozen=True)
 class Common:
-    """Fields of section `algorithm` that every method with decentralised or centralised epsilon has."""
+    """Fields of section `algorithm` that every method has."""
 
     profile: str = choice("house", "published set of training numbers to start from", tuple(PROFILES))
     exploration: str = choice(

@@ -33,7 +33,7 @@ class Method:
     module: str = ""
 
     def load_rule(self) -> Any:
-        """The module that builds the method's three functions.
+        """The module that builds the method: `parts` and `build`.
 
         Raises:
             UsageError: there is no such module, or it lacks `parts` or `build`.

@@ -15,6 +15,7 @@ from matplotlib.ticker import EngFormatter
 
 from marlx.analysis.plots import caption, draw_table
 from marlx.analysis.style import INK, PALE
+from marlx.joint_actions import letter
 
 COLOURS = "cividis"  # as even to colour-blind readers, and lighter means more in print too
 LEAST = 1e-4  # share of steps, of the darkest colour; smaller ones have it too
@@ -85,7 +86,7 @@ def table_stages(
     """
     truth = np.asarray(payoff, float)
     limit = float(np.abs(truth).max()) or 1.0
-    actions = [chr(ord("A") + i) for i in range(len(truth))]
+    actions = [letter(i) for i in range(len(truth))]
     kinds = list(stages[0].tables)
     side = max(1.75, 0.5 * len(truth))
     size = (side * (1 + len(stages)) + 0.3, (side + 0.02) * len(kinds) + 0.45)

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 
 from marlx.analysis.style import INK, PALE, PALETTE, percent, words
+from marlx.joint_actions import letter
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 OF_MOST = "greedy joint action of most seeds"  # what is framed in means over seeds
@@ -223,7 +224,7 @@ def payoff_tables(
     for name, table in shown.items():
         if table.shape != truth.shape or table.ndim != 2:
             raise ValueError(f"table {name!r} must have the shape of a payoff of two agents, not {table.shape}")
-    names = actions or [chr(ord("A") + i) for i in range(max(truth.shape))]
+    names = actions or [letter(i) for i in range(max(truth.shape))]
     columns = min(len(shown), 5)
     rows = -(-len(shown) // columns)
     side = max(1.75, 0.5 * max(truth.shape))

@@ -18,6 +18,7 @@ from marlx.analysis.theory.stable_points import StablePoints
 from marlx.analysis.theory.survey import Setting, Verdict, points, verdicts
 from marlx.experiment import configure
 from marlx.host.drawing import picture_path, save_figure
+from marlx.joint_actions import letter
 
 Floats = npt.NDArray[np.float64]
 _WORDS = {
@@ -112,12 +113,12 @@ def _methods(game: Floats, found: dict[str, StablePoints]) -> Table:
 
 def _grid(values: Floats) -> Table:
     """A table of two agents, rows for the first; its best entries have a star."""
-    table = Table("", *map(_action, range(values.shape[1])))
+    table = Table("", *map(letter, range(values.shape[1])))
     rounding = 1e-9 * max(1.0, np.abs(values).max())
     best = values.max() - rounding
     values = np.where(np.abs(values) < rounding, 0, values)
     for row, entries in enumerate(values):
-        table.add_row(_action(row), *(f"{entry:.4g}{'*' if entry >= best else ''}" for entry in entries))
+        table.add_row(letter(row), *(f"{entry:.4g}{'*' if entry >= best else ''}" for entry in entries))
     return table
 
 
@@ -127,12 +128,8 @@ def _described(where: Setting) -> str:
     return f"{where.exploration} exploration, epsilon {where.epsilon:.6g}"
 
 
-def _action(index: int) -> str:
-    return chr(ord("A") + index) if index < 26 else str(index)
-
-
 def _cell(actions: Any) -> str:
-    return f"({','.join(_action(int(action)) for action in actions)})"
+    return f"({','.join(letter(int(action)) for action in actions)})"
 
 
 def _number_cell(number: "int | np.integer[Any]", game: Floats) -> str:
