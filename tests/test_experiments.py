@@ -222,3 +222,14 @@ def test_risk_reward_leaves_dead_runs_out(capsys: pytest.CaptureFixture[str]) ->
 def test_interval_of_a_share(share: float, games: int, expected: str) -> None:
     """Wilson 1927; the numbers by hand."""
     assert risk_reward.interval(share, games) == expected
+
+
+@pytest.mark.parametrize(
+    "name, ends",
+    [("predator_prey_cw_qmix", [""]), ("smax_3m_qmix", ["_win_rate", "_return"]), ("mrvf_smac-small", ["", "_rounds"])],
+)
+def test_recorded_tables_are_drawn_anew(name: str, ends: list[str], tmp_path: Path) -> None:
+    run("redraw", name, "--out", str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{name}{end}.png" for end in ends)
+    with pytest.raises(UsageError, match="payoff_suite is no table of predator_prey, smax, risk_reward or a sweep"):
+        run("redraw", "payoff_suite", "--out", str(tmp_path))

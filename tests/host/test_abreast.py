@@ -99,7 +99,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     show_results(read_sweep(tmp_path / PLAN), tmp_path)
     rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row[1:4]] for row in rows] == [
-        ["iql", "8 [3, 13]", "2 (2 of 5 seeds)"], ["vdn", "nan [nan, nan]", "0 (4 of 5 seeds, 4 left out)"],
+        ["iql", "8 [3, 13]", "2 (2 of 5 seeds)"], ["vdn", "no finite value", "0 (4 of 5 seeds, 4 left out)"],
     ]  # fmt: skip
     drawn: dict[str, Any] = {}
     monkeypatch.setattr(drawing, "save_figure", lambda *_: None)
@@ -159,7 +159,7 @@ def test_a_sweep_without_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(drawing, "save_figure", lambda *_: None)
     monkeypatch.setattr(drawing, "curve_panels", lambda panels, *words: drawn.update(panels, words=words))
     drawing.draw_sweep(tmp_path, None, "gap")
-    assert [curve.label for curve in drawn[""]] == ["vdn"] and drawn["words"][-1] == "1 seed"
+    assert [curve.label for curve in drawn[""]] == ["vdn"] and drawn["words"][-1] == "matrix_game\n1 seed"
 
 
 def test_a_curve_is_of_the_seeds_that_last(tmp_path: Path) -> None:
@@ -167,11 +167,11 @@ def test_a_curve_is_of_the_seeds_that_last(tmp_path: Path) -> None:
     run = unfinished(tmp_path / "run", (4, 4, 4))
     table = run.metrics().assign(**{STANDING: ""})
     table.loc[(table["seed"] == 7) & (table["env_steps"] > STEPS[1]), "evaluation_return"] = np.nan
-    curve = drawing._curve(table, "evaluation_return", "iql")
+    curve = drawing.curve_of(table, "evaluation_return", "iql")
     np.testing.assert_array_equal(curve.mean, 15.0 + np.arange(4))
     assert (curve.seeds, curve.note) == (4, "1 of 5 seeds left out")
     assert curve.each is not None and curve.each[:, 0].tolist() == [0, 10, 20, 30]
     table.loc[table["env_steps"] > STEPS[2], "evaluation_return"] = np.nan
-    curve = drawing._curve(table, "evaluation_return", "iql")  # all of them, as long as all live
+    curve = drawing.curve_of(table, "evaluation_return", "iql")  # all of them, as long as all live
     np.testing.assert_array_equal(curve.mean, [20, 21, np.nan, np.nan])
     assert (curve.seeds, curve.note) == (5, "no seed lasted")
