@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from marlx_envs.options import UsageError
 from rich.console import Console
 from rich.table import Table
@@ -72,11 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table("method", "punishment", "greedy return, mean", "each seed", "steps/s, all seeds", "minutes")
     for method, penalty, last, found in rows:
         table.add_row(
-            method, f"{penalty:g}", f"{np.nanmean(last):.1f}", " ".join(f"{value:.1f}" for value in last),
+            method, f"{penalty:g}", _mean(last), " ".join(f"{value:.1f}" for value in last),
             f"{found.get('steps_per_second', math.nan):,.0f}", f"{found.get('train_seconds', math.nan) / 60:.1f}",
         )  # fmt: skip
     console.print(table)
     console.print(f"picture and metrics: {options.out / name}.png, .parquet")
+
+
+def _mean(values: npt.NDArray[np.float64]) -> str:
+    """The mean over seeds that live, and how many do not."""
+    alive = values[np.isfinite(values)]
+    left_out = f" ({len(values) - len(alive)} left out)" if len(alive) < len(values) else ""
+    return f"{alive.mean():.1f}{left_out}" if len(alive) else f"none{left_out}"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="of tables in experiments/results, without .parquet")
     parser.add_argument("--out", type=folder, default=str(record.RESULTS))
     options = parser.parse_args(arguments)
-    check_names("table", options.names, sorted(path.stem for path in record.RESULTS.glob("*.parquet")))
+    tables = sorted(path.stem for path in record.RESULTS.glob("*.parquet") if path.with_suffix(".json").exists())
+    check_names("table", options.names, tables)
     for name in options.names:
         table = record.read_table(record.RESULTS / f"{name}.parquet")
         with record.RESULTS.joinpath(f"{name}.json").open(encoding="utf-8") as file:
@@ -63,8 +64,9 @@ def _curves(table: "pd.DataFrame", recorded: dict[str, Any], metric: str, title:
     groups = [name for name in ("penalty", "method") if name in table]
     for place, own in table[table["name"] == metric].groupby(groups, sort=False):
         label = f"{place[1]}, p = {place[0]:g}" if len(place) > 1 else str(place[0])
-        finished = recorded.get("runs", {}).get(label, {}).get("status", "finished") == "finished"
-        curves.append(curve_of(own.assign(**{STANDING: "" if finished else "not finished"}), "value", label))
+        status = recorded.get("runs", recorded)[label]["status"]  # the oldest records have no table of runs
+        note = "" if status == "finished" else f"{own['env_steps'].max():,} steps so far"
+        curves.append(curve_of(own.assign(**{STANDING: note}), "value", label))
     return learning_curves(curves, metric, title, best=best)
 
 

@@ -8,6 +8,7 @@ environment; the method's own; the user's.
 
 import tomllib
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,11 +171,15 @@ def _fields(section: str) -> set[str]:
     """Every field that a section has with some method, part or environment."""
     if section in _CLASSES:
         return {*options_of(_CLASSES[section])}
-    if section == "environment":
-        return {name for entry in marlx_envs.ENVIRONMENTS.values() for name in options_of(entry.load())}
-    entries = [entry for registry in (MIXERS, WEIGHTINGS, INTRINSICS) for entry in registry.values()]
-    of_parts = {name for entry in entries for name in options_of(entry.load())}
-    return of_parts.union(*(method.section_options(method.composition) for method in ALGORITHMS.values()))
+    registries = (marlx_envs.ENVIRONMENTS,) if section == "environment" else (MIXERS, WEIGHTINGS, INTRINSICS)
+    found: set[str] = set()
+    for entry in (entry for registry in registries for entry in registry.values()):
+        with suppress(UsageError):  # one that cannot be loaded, which is told where it is asked for
+            found |= {*options_of(entry.load())}
+    for method in ALGORITHMS.values() if section == "algorithm" else ():
+        with suppress(UsageError):
+            found |= {*method.section_options(method.composition)}
+    return found
 
 
 def _value(text: str) -> Any:

@@ -175,6 +175,13 @@ def test_a_declaration_may_name_the_module_of_its_class(tmp_path: Path) -> None:
     assert [keywords["name"] for _, keywords in declarations("", tmp_path, Entry)] == ["own"]
 
 
+def test_calls_in_functions_are_no_declarations(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "try:\n    import own\nexcept ImportError:\n    def add():\n        Entry('own')\n"
+    )
+    assert not list(declarations("", tmp_path, Entry))
+
+
 def test_two_declarations_of_one_name_are_named(tmp_path: Path) -> None:
     for file in ("one", "two"):
         (tmp_path / f"{file}.py").write_text("Entry(name='own', summary='', source='', factory='Own')\n")

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,10 @@ def test_added_files_are_found_and_train(extended: Path) -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_an_added_file_runs_as_it_stands(name: str) -> None:
     """Though a declaration is read without running it."""
-    exec(compile(PARTS[name], name, "exec"), {"__name__": "added"})
+    namespace: dict[str, Any] = {"__name__": "added"}
+    exec(compile(PARTS[name], name, "exec"), namespace)
+    declared = re.search(r'factory="(\w+)"', PARTS[name])
+    assert isinstance(namespace[declared[1]], type) if declared else "Method" in namespace
 
 
 @pytest.mark.slow

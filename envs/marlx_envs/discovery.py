@@ -136,9 +136,7 @@ def declarations(package: str, folder: Path, entry: type) -> Iterator[tuple[str,
     for path in [folder] if folder.is_file() else sorted(folder.glob("*.py")):
         module = package if folder.is_file() else f"{package}.{path.stem}"
         for top in _parsed(path).body:
-            if isinstance(top, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                continue
-            for node in ast.walk(top):
+            for node in _run(top):
                 call = getattr(node, "value", None)
                 if not isinstance(call, ast.Call) or entry.__name__ != _name(call.func):
                     continue
@@ -147,6 +145,14 @@ def declarations(package: str, folder: Path, entry: type) -> Iterator[tuple[str,
                 elif isinstance(node, ast.Expr):
                     words = "is read without running the module and must stand at its top level"
                     raise UsageError(f"{path}, line {call.lineno}: {entry.__name__}(...) {words}")
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """A statement and all in it that runs when its module is imported: not the bodies of functions and classes."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from _run(child)
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -80,7 +80,7 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
     if made.mixer.keeps_apart and (names.weighting != "uniform" or names.critic != "none" or names.residual != "none"):
         raise UsageError(
             f"algorithm.mixer={names.mixer} has no joint value, which a weighting, critic or residual needs; "
-            f"valid: {', '.join(name for name in MIXERS if name != 'independent')}"
+            f"valid: {', '.join(name for name, entry in MIXERS.items() if not entry.load().keeps_apart)}"
         )
     head, given = made.mixer.agent_head, made.agent.options.head
     if head not in (None, given):

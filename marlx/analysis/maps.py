@@ -68,7 +68,7 @@ def stability_map(family: Family, found: Mapping[str, npt.NDArray[np.int8]], dat
     for axes, (name, values) in zip(grid.flat, found.items(), strict=False):
         axes.imshow(
             values, cmap=colours, vmin=-0.5, vmax=len(Verdict) - 0.5, origin="lower", aspect="auto",
-            extent=(left, right, bottom, top),            interpolation="nearest",
+            extent=(left, right, bottom, top), interpolation="nearest",
         )  # fmt: skip
         axes.set_title(_TITLES.get(name, name.upper().replace("_", "-")), fontsize=9, color=_INK, loc="left")
         axes.tick_params(labelsize=8, length=2, color=_PALE)

@@ -29,7 +29,7 @@ class Curve(NamedTuple):
 
     label: str
     steps: npt.NDArray[np.float64]  # environment steps of one seed
-    mean: npt.NDArray[np.float64]  # interquartile mean over seeds
+    mean: npt.NDArray[np.float64]  # over seeds: interquartile, or of few the plain one
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
     seeds: int  # that are drawn
@@ -169,7 +169,7 @@ def _label_ends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
     for index, (curve, height, end) in enumerate(zip(curves, placed, ends, strict=True)):
         colour, place = PALETTE[index % len(PALETTE)], (1.05, height)
         line: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1}
-        line["linestyle"] = (0, (1, 4)) if end is not None and end[0] < longest else "-"
+        line["linestyle"] = (0, (1, 4)) if end is not None and end[0] < 0.99 * longest else "-"
         axes.annotate(
             _end_label(curve), place if end is None else end, place,
             xycoords="axes fraction" if end is None else "data", textcoords="axes fraction",

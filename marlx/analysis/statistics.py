@@ -16,7 +16,7 @@ _BLOCK = 2**24  # resampled seeds held at a time
 class Interval(NamedTuple):
     """An interquartile mean over seeds with a confidence interval; arrays [K], or scalars for values [S]."""
 
-    iqm: Any
+    iqm: Any  # of few seeds, see `over_seeds`, the plain mean, and the two ends the lowest and the highest
     low: Any
     high: Any
     used: Any  # seeds with a finite value

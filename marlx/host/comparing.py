@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SHARE = 0.9  # of the highest interquartile mean: what steps are counted to
+SHARE = 0.9  # of the highest mean: what steps are counted to
 BETTER = ("evaluation_return", "evaluation_win_rate", "training_return")  # metrics of which more is better
 
 
@@ -171,6 +171,13 @@ def _shown(of: Scores) -> str:
     return f"{'mean ' if few and found.used > 1 else ''}{in_words(found)}"
 
 
+def _mean(of: Scores) -> float:
+    """The mean of all scores: what few seeds are told by, and so what others are held against them by."""
+    every = np.concatenate([np.asarray(x) for x in of.values()])
+    finite = every[np.isfinite(every)]
+    return float(finite.mean()) if finite.size else np.nan
+
+
 def _against(of: Scores, first: Scores) -> list[str]:
     """By how much scores differ from the first, and how often a seed's is above that of one of the first, in words."""
     gap, above = statistics.difference(of, first), statistics.probability_of_improvement(of, first)
@@ -179,8 +186,8 @@ def _against(of: Scores, first: Scores) -> list[str]:
     seeds = min(map(statistics.fewest, (of, first)))
     judged = verdict(gap, seeds, statistics.left_out(of) + statistics.left_out(first))
     minus, share = f"{gap.value:.4g} [{gap.low:.4g}, {gap.high:.4g}]", f"{percent(above.value)}%"
-    if seeds < ENOUGH:  # the difference of what is shown of the two; an interval would be far too narrow
-        minus = f"{statistics.shown(of).iqm - statistics.shown(first).iqm:.4g}"
+    if seeds < ENOUGH:  # an interval would be far too narrow
+        minus = f"{_mean(of) - _mean(first):.4g}"
     else:
         share += f" [{percent(above.low)}%, {percent(above.high)}%]"
     if not np.isfinite(above.value):  # on some task one of the two has no score
@@ -207,7 +214,8 @@ def _lengths(sides: Sequence[_Side]) -> Iterator[str]:
 
 def _steps(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
     """Median environment steps until a seed's evaluation reaches most of the highest mean, in words."""
-    highest = float(np.fmax.reduce([statistics.shown(of).iqm for of in scores.values()]))
+    few = any(statistics.fewest(of) < ENOUGH for of in scores.values())
+    highest = float(np.fmax.reduce([_mean(of) if few else statistics.shown(of).iqm for of in scores.values()]))
     if not highest > 0:
         return {}
     found = {}

@@ -6,6 +6,7 @@ import inspect
 import os
 import platform
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,14 +31,23 @@ def versions() -> dict[str, str]:
 
 
 def code(experiment: "Experiment") -> dict[str, str]:
-    """A digest of the source of each part of an experiment: its environment, and what its method is made of."""
+    """Digests of the source of an experiment's parts: its environment, its method's rule, and what that is made of.
+
+    Of a class it is that of the modules in which it and its bases are, or of its functions where there are none (a notebook).
+    """
     import marlx_envs
 
     from marlx.algorithms import ALGORITHMS
 
-    parts = ALGORITHMS[experiment.algorithm_name].load_rule().parts(experiment.algorithm)
-    classes = [marlx_envs.ENVIRONMENTS[experiment.environment_name].load(), *(part for part, _ in parts)]
-    return {part.__name__: hashlib.sha256(_source(part).encode()).hexdigest()[:16] for part in classes}
+    rule = ALGORITHMS[experiment.algorithm_name].load_rule()
+    classes = [marlx_envs.ENVIRONMENTS[experiment.environment_name].load()]
+    classes += [part for part, _ in rule.parts(experiment.algorithm)]
+    sources = {rule.__name__: _source(rule)}
+    for part in classes:
+        own = _source(part) or "".join(_source(getattr(x, "fget", x)) for x in vars(part).values())
+        modules = (sys.modules.get(base.__module__) for base in part.__mro__[:-1])
+        sources[f"{part.__module__}.{part.__qualname__}"] = own + "".join(map(_source, modules))
+    return {name: hashlib.sha256(source.encode()).hexdigest()[:16] for name, source in sources.items()}
 
 
 def rewritten(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -45,12 +55,10 @@ def rewritten(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     return ", ".join(name for name in now if before.get(name, now[name]) != now[name])
 
 
-def _source(part: type) -> str:
+def _source(of: Any) -> str:
+    """Of a module, class or function; empty where there is none."""
     with suppress(OSError, TypeError):
-        return inspect.getsource(part)
-    functions = (getattr(x, "fget", x) for x in vars(part).values())  # of a class of a notebook they alone have one
-    with suppress(OSError, TypeError):
-        return "".join(inspect.getsource(x) for x in functions if inspect.isfunction(x))
+        return inspect.getsource(of)
     return ""
 
 

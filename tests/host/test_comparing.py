@@ -13,7 +13,7 @@ import pytest
 import marlx
 from marlx.analysis.scores import Estimate
 from marlx.host.cli import main
-from marlx.host.comparing import _profiles, verdict
+from marlx.host.comparing import _against, _profiles, verdict
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
 
@@ -282,3 +282,9 @@ def test_points_that_are_close_are_two(capsys: pytest.CaptureFixture[str]) -> No
     assert main(("compare", "grid")) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ iql")]
     assert [line.split("│")[3].split()[1] for line in lines] == [f"{x:.4g}" for x in last.mean()]
+
+
+def test_few_seeds_beside_many_are_told_by_the_plain_means_of_both() -> None:
+    """Not a mean less an interquartile mean, which is not the difference of anything."""
+    many, few = {"": [0.0] * 7 + [10.0]}, {"": [0.0, 0.0, 0.0, 10.0]}
+    assert _against(few, many)[0] == "1.25 too few seeds"
