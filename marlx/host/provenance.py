@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 def code(experiment: "Experiment") -> dict[str, str]:
     """Digests of the source of an experiment's parts: its environment, its method's rule, and what that is made of.
 
-    Of a class it is that of the modules in which it and its bases are, or of its functions where there are none (a notebook).
+    Of a class it is that of the modules in which it and its bases are; of one of a notebook that of its functions.
     """
     import marlx_envs
 
