@@ -1,6 +1,7 @@
 """`marlx compare`: runs side by side with intervals, which differences are clear, and marl-eval's JSON."""
 
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+WIDE = 140  # columns, where the table goes to a file or another program
 SHARE = 0.9  # of the highest mean: what steps are counted to
 BETTER = ("evaluation_return", "evaluation_win_rate", "training_return")  # metrics of which more is better
 
@@ -76,6 +78,8 @@ def compare(
         scores.setdefault(side.method, {})[side.task] = side.scores
     tasks = sorted({side.task for side in sides})
     console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(highlight=False, width=WIDE)
 
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
@@ -161,6 +165,8 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
         if steps and curves:
             cells += [steps[method], _shown({"": statistics.best_evaluation(curves[method][1])})]
         table.add_row(*map(Text, cells))
+    for column in table.columns:
+        column.overflow = "fold"  # no word is cut off
     return table
 
 
