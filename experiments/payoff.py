@@ -5,7 +5,6 @@ the share of seeds whose greedy joint action is a best one, where the others end
 """
 
 import collections
-import string
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ from experiments import record
 from experiments.record import RESULTS
 from experiments.words import check_names, folder, positive, stem
 from marlx.host.cli import guarded, one_line_parser
-from marlx.joint_actions import letter
 
 METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
@@ -97,7 +95,7 @@ class Laboratory:
         tables = learned_tables(self.program, learner, numbers)
         chosen = greedy_actions(self.program, learner, numbers)
         reached, gap = metrics["evaluation_return"], igm_gap(tables["joint"], chosen)
-        letters = collections.Counter("".join(map(letter, joint)) for joint in chosen)
+        letters = collections.Counter("".join(chr(ord("A") + action) for action in joint) for joint in chosen)
         return Outcome(
             share=float((reached >= self.repeats * payoff.max() - 1e-4).mean()),
             value=float(reached.mean()),
@@ -158,8 +156,8 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
 
 
 def _place(joint: str) -> tuple[int, ...]:
-    """The place of a joint action such as AB in a table."""
-    return tuple(string.ascii_uppercase.index(action) for action in joint)
+    """The place of a joint action such as AB in a table; a sign for each action, so also beyond Z."""
+    return tuple(ord(action) - ord("A") for action in joint)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
