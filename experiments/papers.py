@@ -57,7 +57,7 @@ def result(file: Path, variant: str | None, runs: Path, out: Path) -> None:
     coordinates = [column for column in table.columns[: table.columns.get_loc("seed")] if table[column].nunique() > 1]
     found = []
     for place, group in table.groupby(coordinates or ["algorithm"], sort=False, dropna=False):
-        last = group.sort_values("env_steps").drop_duplicates("seed", keep="last").sort_values("seed")
+        last = record.final(group, "seed")
         values = (value.item() if isinstance(value, np.generic) else value for value in place)
         where = dict(zip(coordinates, values, strict=False))
         found.append({**where, metric: last[metric].round(4).tolist()})

@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, get_origin
 
-from marlx_envs.options import UsageError, options_of, shown, unknown
+from marlx_envs.options import UsageError, full_name, options_of, shown, unknown
 
 
 class Declared(Protocol):
@@ -50,7 +50,7 @@ class Entry:
         part = self._class()
         if not isinstance(part, type) or not issubclass(part, base):
             raise UsageError(f"factory of {shown(self.name)} must be a subclass of {base.__name__}, not {shown(part)}")
-        place, settings = f"{part.__module__}.{part.__qualname__}", getattr(part, "__dataclass_params__", None)
+        place, settings = full_name(part), getattr(part, "__dataclass_params__", None)
         undecorated = any(isinstance(value, Field) for value in vars(part).values())  # its bases may be dataclasses
         if settings is None or not settings.frozen or undecorated:
             raise UsageError(f"class {place} needs @dataclass(frozen=True) above it")

@@ -115,6 +115,11 @@ def needed(value: T | None, part: object, what: str) -> T:
     return value
 
 
+def full_name(part: type) -> str:
+    """A class with its module, so that it can be found."""
+    return f"{part.__module__}.{part.__qualname__}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean X?` for the closest valid name, whatever its case, else the list of all of them."""
     names = sorted(valid)

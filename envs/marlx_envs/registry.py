@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlx_envs.discovery import Entry, Registry
-from marlx_envs.options import UsageError, checked
+from marlx_envs.options import UsageError, checked, full_name
 
 if TYPE_CHECKING:
     from marlx_envs.base import Environment
@@ -25,6 +25,6 @@ def make(name: str, /, **options: Any) -> "Environment":
     factory = entry.load(Environment)
     for field in fields(factory):
         if field.default is MISSING and field.default_factory is MISSING:
-            place = f"{factory.__module__}.{factory.__qualname__}"
-            raise UsageError(f"field {field.name} of {place} needs a default, as by number, size, flag or choice")
+            words = "needs a default, as by number, size, flag or choice"
+            raise UsageError(f"field {field.name} of {full_name(factory)} {words}")
     return factory(**checked(factory, {**entry.options, **options}, "environment"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from marlx_envs.base import Spec
-from marlx_envs.options import UsageError, choice, chosen, nearest, number, size
+from marlx_envs.options import UsageError, choice, chosen, full_name, nearest, number, size
 
 from marlx import exploration
 from marlx.agents import AgentOptions
@@ -108,7 +108,7 @@ def sized(part: Any, sizes: Mapping[str, Any], section: Mapping[str, Any]) -> An
     for name in needed:
         if name not in sizes:
             words = "is no option (number, size, flag or choice) and no size of the team"
-            raise UsageError(f"field {name} of {part.__module__}.{part.__qualname__} {words}{nearest(name, sizes)}")
+            raise UsageError(f"field {name} of {full_name(part)} {words}{nearest(name, sizes)}")
     return part(**{name: sizes[name] for name in needed}, **chosen(part, section))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from marlx_envs.options import Option, UsageError, defaults_of, nearest, options_of, shown
+from marlx_envs.options import Option, UsageError, defaults_of, full_name, nearest, options_of, shown
 
 # The option classes of a section, each with the defaults that a registered name stands for.
 Parts = list[tuple[Any, Mapping[str, Any]]]
@@ -63,7 +63,9 @@ class Method:
         for part, _ in self._parts(values):
             for name, option in options_of(part).items():
                 if name in owners:
-                    raise UsageError(f"option {name} of {_full(part)} is one of {_full(owners[name])} too; rename it")
+                    raise UsageError(
+                        f"option {name} of {full_name(part)} is one of {full_name(owners[name])} too; rename it"
+                    )
                 owners[name], found[name] = part, option
         return found
 
@@ -82,7 +84,3 @@ def _near(rule: str) -> str:
     """The rules of this package, as the end of a message."""
     folder = Path(__file__).parent
     return nearest(rule, [x.stem for x in folder.glob("*.py") if "\ndef build(" in x.read_text(encoding="utf-8")])
-
-
-def _full(part: type) -> str:
-    return f"{part.__module__}.{part.__qualname__}"

@@ -129,8 +129,7 @@ def _profiles(scores: Mapping[str, Scores], label: str) -> "Figure":
     """Performance profiles, which step down at every score that there is; without intervals where seeds are few."""
     from marlx.analysis.comparisons import performance_profiles
 
-    every = np.concatenate([np.asarray(x) for of in scores.values() for x in of.values()])
-    every = np.unique(every[np.isfinite(every)])
+    every = np.unique(np.concatenate([_finite(of) for of in scores.values()]))
     if not every.size:
         raise UsageError("no seed has a finite value; there is nothing to draw")
     room = 0.05 * (np.ptp(every) or abs(every[0]) or 1.0)
@@ -158,8 +157,7 @@ def _table(scores: Mapping[str, Scores], curves: Mapping[str, tuple[Any, Any]] |
     for method, of in scores.items():
         found, dead = statistics.shown(of), statistics.left_out(of)
         seeds = f"{int(found.used)}" + (f" ({dead} left out)" if dead else "")
-        every = np.concatenate([np.asarray(x) for x in of.values()])
-        every = every[np.isfinite(every)]
+        every = _finite(of)
         cells = [method, seeds, _shown(of), f"{every.min():.4g}, {every.max():.4g}" if every.size else ""]
         cells += ["", ""] if method == first else _against(of, scores[first])
         if steps and curves:
@@ -179,9 +177,14 @@ def _shown(of: Scores) -> str:
 
 def _mean(of: Scores) -> float:
     """The mean of all scores: what few seeds are told by, and so what others are held against them by."""
+    every = _finite(of)
+    return float(every.mean()) if every.size else np.nan
+
+
+def _finite(of: Scores) -> Any:
+    """The finite scores of all tasks."""
     every = np.concatenate([np.asarray(x) for x in of.values()])
-    finite = every[np.isfinite(every)]
-    return float(finite.mean()) if finite.size else np.nan
+    return every[np.isfinite(every)]
 
 
 def _against(of: Scores, first: Scores) -> list[str]:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marlx_envs.options import full_name
+
 if TYPE_CHECKING:
     from marlx.experiment import Experiment
 
@@ -46,7 +48,7 @@ def code(experiment: "Experiment") -> dict[str, str]:
     for part in classes:
         own = _source(part) or "".join(_source(getattr(x, "fget", x)) for x in vars(part).values())
         modules = (sys.modules.get(base.__module__) for base in part.__mro__[:-1])
-        sources[f"{part.__module__}.{part.__qualname__}"] = own + "".join(map(_source, modules))
+        sources[full_name(part)] = own + "".join(map(_source, modules))
     return {name: hashlib.sha256(source.encode()).hexdigest()[:16] for name, source in sources.items()}
 
 

@@ -70,6 +70,11 @@ class Run:
         """Whether the run was trained to its end."""
         return bool(self.record["status"] == "finished")
 
+    @property
+    def shares_rows(self) -> bool:
+        """Whether its devices share the rows of a seed's batches, so that going on needs as many of them."""
+        return bool(self.record.get("layout", {}).get("split", 1) > 1)
+
     def need(self, *names: str) -> None:
         """Raises `UsageError` if a finished run lacks one of the files that its end wrote."""
         for name in names if self.finished else ():

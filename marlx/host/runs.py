@@ -75,7 +75,7 @@ def train(
             return existing
     else:
         check_toml(directory.EXPERIMENT, recorded(experiment))
-    shared = how.split_rows or (existing is not None and existing.record.get("layout", {}).get("split", 1) > 1)
+    shared = how.split_rows or (existing is not None and existing.shares_rows)
     backend.prepare(backend.cores() if shared else len(lanes), cache)
     if existing:
         with directory.held(existing.path):

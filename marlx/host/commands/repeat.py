@@ -35,7 +35,7 @@ def run(found: argparse.Namespace) -> int:
         base_seed=before.record["base_seed"],
         grid=before.lanes.grid,
         width=layout.get("width"),
-        split_rows=layout.get("split", 1) > 1,
+        split_rows=not found.go_on and before.shares_rows,
         progress=not found.quiet,
     )
     show_run(again)

@@ -112,7 +112,7 @@ def _shares_rows(out: Any) -> bool:
     from marlx.host import directory
     from marlx.host.results import load_run
 
-    return directory.holds_run(directory.locate(out)) and load_run(out).record.get("layout", {}).get("split", 1) > 1
+    return directory.holds_run(directory.locate(out)) and load_run(out).shares_rows
 
 
 def _width(found: argparse.Namespace) -> int | str | None:
