@@ -17,6 +17,7 @@ import marlx
 from marlx.algorithms.composition import Composition
 from marlx.algorithms.profiles import PROFILES, training_numbers
 from marlx.experiment import SECTIONS, from_dict
+from marlx.intrinsic.count import Count
 from marlx.mixers.base import Mixer
 from marlx.mixers.vdn import VDN
 from marlx.weightings.uniform import Uniform
@@ -171,7 +172,8 @@ def test_mistakes_are_one_line(overrides: tuple[str, ...], words: str) -> None:
 @pytest.fixture(autouse=True)
 def unchanged_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone after it."""
-    for registry in (marlx.ALGORITHMS, marlx.mixers.MIXERS, marlx.weightings.WEIGHTINGS, marlx_envs.ENVIRONMENTS):
+    parts = (marlx.mixers.MIXERS, marlx.weightings.WEIGHTINGS, marlx.intrinsic.INTRINSICS)
+    for registry in (marlx.ALGORITHMS, marlx_envs.ENVIRONMENTS, *parts):
         monkeypatch.setattr(registry, "_entries", dict(registry))
 
 
@@ -339,6 +341,11 @@ def test_a_rule_that_is_not_there_is_named(rule: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         marlx.configure("own", "matrix_game")
     assert str(error.value) == f"rule of algorithm own: {message}"
+
+
+def test_an_intrinsic_reward_that_is_registered_can_be_chosen() -> None:
+    marlx.intrinsic.INTRINSICS.register(Entry(name="own", summary="", source="", factory=Count))
+    assert "count_cells" in marlx.configure("qmix", "matrix_game", "algorithm.intrinsic=own").algorithm
 
 
 def test_what_is_registered_is_an_entry() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import marlx_envs
 import pytest
-from marlx_envs.discovery import Entry, Registry, declarations
+from marlx_envs.discovery import Entry, OrNone, Registry, declarations
 from marlx_envs.options import UsageError
 
 import marlx
@@ -187,6 +187,56 @@ def test_two_declarations_of_one_name_are_named(tmp_path: Path) -> None:
         (tmp_path / f"{file}.py").write_text("Entry(name='own', summary='', source='', factory='Own')\n")
     with pytest.raises(UsageError, match=r"^mixer 'own' is declared in some\.one and in some\.two; rename one$"):
         list(Registry("some", tmp_path, Entry, "mixer"))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python finds a module `outside_module` that declares a mixer and a method; its class does nothing."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "outside_module.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from marlx_envs.discovery import Entry\n"
+        "from marlx.algorithms.method import Method\n"
+        "Entry(name='own', summary='', source='', factory='Own')\n"
+        "Method(name='own_qmix', summary='', source='', composition={'mixer': 'outside_module:own'})\n"
+        "@dataclass(frozen=True)\n"
+        "class Own: pass\n"
+    )
+    (tmp_path / "folder_of_modules").mkdir()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_what_a_module_elsewhere_declares_is_named_by_both(tmp_path: Path) -> None:
+    entries = Registry("some", tmp_path / "folder_of_modules", Entry, "mixer")
+    assert "outside_module:own" in entries and "outside_module:other" not in entries
+    assert "outside_module" not in sys.modules  # read, not run
+    assert entries["outside_module:own"].load().__module__ == "outside_module"
+    assert list(entries) == ["outside_module:own"] and 3 not in entries
+    methods = Registry("some", tmp_path / "folder_of_modules", marlx.Method, "algorithm")
+    assert methods["outside_module:own_qmix"].composition == {"mixer": "outside_module:own"}
+    assert list(OrNone(entries)) == ["none", "outside_module:own"] and len(OrNone(entries)) == 2
+    assert "none" in OrNone(entries) and "other" not in OrNone(entries)
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("outside_module:owm", r"unknown mixer 'outside_module:owm'; did you mean 'outside_module:own'\?"),
+        (
+            "no_module:own",
+            "mixer 'no_module:own': there is no module 'no_module' among the installed ones and in PYTHONPATH",
+        ),
+        ("no.module:own", "mixer 'no.module:own': there is no module 'no.module'"),
+        (":own", "mixer ':own': there is no module ''"),
+        (".own:own", "mixer '.own:own': there is no module '.own'"),
+        ("folder_of_modules:own", "mixer 'folder_of_modules:own': there is no module 'folder_of_modules'"),
+        ("sys:own", "mixer 'sys:own': there is no module 'sys'"),
+    ],
+)
+def test_what_no_module_declares_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
+        Registry("some", tmp_path / "folder_of_modules", Entry, "mixer")[name]
 
 
 def test_what_an_entry_names_can_be_loaded() -> None:

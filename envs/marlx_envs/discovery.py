@@ -2,13 +2,14 @@
 
 A module declares what it offers with a top-level call whose arguments are literals, such as
 `Entry(name="predator_prey", ...)`. Listings read these calls from the source text, so that they need not import
-jax; a new file with a declaration in it is registered by being there.
+jax; a new file with a declaration in it is registered by being there. What a module elsewhere declares has the name
+"module:name".
 """
 
 import ast
-import importlib
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+import importlib.util
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, get_origin
 
@@ -79,7 +80,9 @@ E = TypeVar("E", bound=Declared)
 class Registry(Mapping[str, E], Generic[E]):
     """Names to entries, in alphabetical order; `register` adds the user's own at the end.
 
-    The first use of one reads the declarations and raises `UsageError` where they cannot be read, or share a name.
+    The first use of one reads the declarations and raises `UsageError` where they cannot be read, or share a name. The
+    name "module:name" is what that module declares, of those that Python can import; once asked for, it is among the
+    others.
 
     Args:
         package: the package whose modules' source is read, e.g. "marlx_envs".
@@ -94,15 +97,27 @@ class Registry(Mapping[str, E], Generic[E]):
 
     def _all(self) -> dict[str, E]:
         if self._entries is None:
-            found: dict[str, E] = {}
-            for module, keywords in declarations(self._package, self._folder, self._entry):
-                entry = self._entry(**{**keywords, "module": module})
-                if entry.name in found:
-                    places = f"{found[entry.name].module} and in {module}"
-                    raise UsageError(f"{self._what} {shown(entry.name)} is declared in {places}; rename one")
-                found[entry.name] = entry
-            self._entries = dict(sorted(found.items()))
+            self._entries = dict(sorted(self._declared(self._package, self._folder).items()))
         return self._entries
+
+    def _declared(self, package: str, folder: Path) -> dict[str, E]:
+        found: dict[str, E] = {}
+        for module, keywords in declarations(package, folder, self._entry):
+            entry = self._entry(**{**keywords, "module": module})
+            if entry.name in found:
+                places = f"{found[entry.name].module} and in {module}"
+                raise UsageError(f"{self._what} {shown(entry.name)} is declared in {places}; rename one")
+            found[entry.name] = entry
+        return found
+
+    def _read_outside(self, name: object) -> None:
+        """Adds what a module declares, if a name asks for one that has not been read yet."""
+        module, colon, _ = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if colon and name not in self._all():
+            outside = self._declared(module, _source_of(module, self._what, str(name)))
+            for own, entry in outside.items():
+                named: Any = entry  # an instance of a dataclass, as any entry is
+                self._all()[f"{module}:{own}"] = replace(named, name=f"{module}:{own}")
 
     def register(self, entry: E) -> None:
         """Adds an entry under its name; a name already taken is replaced. Raises `UsageError` on anything else."""
@@ -112,11 +127,13 @@ class Registry(Mapping[str, E], Generic[E]):
         self._all()[entry.name] = entry
 
     def __getitem__(self, name: str) -> E:
+        self._read_outside(name)
         if name not in self._all():
             raise unknown(self._what, name, self._all())
         return self._all()[name]
 
     def __contains__(self, name: object) -> bool:
+        self._read_outside(name)
         return name in self._all()
 
     def __iter__(self) -> Iterator[str]:
@@ -124,6 +141,34 @@ class Registry(Mapping[str, E], Generic[E]):
 
     def __len__(self) -> int:
         return len(self._all())
+
+
+@dataclass(frozen=True)
+class OrNone(Collection[str]):
+    """The names of a registry, and "none"."""
+
+    registry: Registry[Any]
+
+    def __contains__(self, name: object) -> bool:
+        return name == "none" or name in self.registry
+
+    def __iter__(self) -> Iterator[str]:
+        yield from ("none", *self.registry)
+
+    def __len__(self) -> int:
+        return 1 + len(self.registry)
+
+
+def _source_of(module: str, what: str, name: str) -> Path:
+    """The file of a module that Python can import; where it looks, the user says, never a run directory from others."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # of a package around it; and no name at all
+        spec = None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        where = "among the installed ones and in PYTHONPATH (`PYTHONPATH=. marlx ..` adds the current folder)"
+        raise UsageError(f"{what} {shown(name)}: there is no module {shown(module)} {where}")
+    return Path(spec.origin)
 
 
 def declarations(package: str, folder: Path, entry: type) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from marlx_envs.base import Spec
+from marlx_envs.discovery import OrNone
 from marlx_envs.options import UsageError, choice, chosen, full_name, nearest, number, size
 
 from marlx import exploration
@@ -32,7 +33,7 @@ class Common:
         tuple(exploration.EXPLORERS),
     )
     intrinsic: str = choice(
-        "none", "reward for what is new, added to the environment's when batches are drawn", ("none", *INTRINSICS)
+        "none", "reward for what is new, added to the environment's when batches are drawn", OrNone(INTRINSICS)
     )
 
 

@@ -244,6 +244,44 @@ def test_train_evaluate_plot(
         assert message in capsys.readouterr().err
 
 
+OWN = """
+from dataclasses import dataclass
+from marlx_envs.discovery import Entry
+from marlx_envs.options import number
+from marlx.algorithms.method import Method
+from marlx.mixers.base import Mixer
+Entry(name="scaled", summary="", source="", factory="Scaled")
+Method(name="scaled_vdn", summary="", source="", composition={"mixer": "own_parts:scaled"})
+@dataclass(frozen=True)
+class Scaled(Mixer):
+    scale: float = number(1.0, "factor", low=0)
+    def init(self, key):
+        return {}
+    def apply(self, params, utilities, state, context=None):
+        return self.scale * utilities.sum(-1)
+"""
+
+
+def test_parts_of_a_module_elsewhere_are_named_with_it(tmp_path: Path) -> None:
+    """In training, and by whoever reads the run, who needs the module too."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "own_parts.py").write_text(OWN)
+    known = {**os.environ, "PYTHONPATH": f"{tmp_path / 'modules'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+    def marlx(*words: str, environment: Any = known) -> tuple[int, str]:
+        command = [sys.executable, "-m", "marlx", *words]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    train = ("train", "own_parts:scaled_vdn", "matrix_game", *SMALL, "algorithm.scale=0.5", "--seeds", "1", "--quiet")
+    assert marlx(*train) == (0, "")
+    run = str(next((tmp_path / "runs").iterdir()))
+    assert ":" not in run  # which would be a host to rsync
+    assert marlx("evaluate", run) == (0, "")
+    code, complaint = marlx("evaluate", run, environment=dict(os.environ))
+    assert code == 2 and "algorithm 'own_parts:scaled_vdn': there is no module 'own_parts' among the" in complaint
+
+
 def test_progress_in_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marlx.host.progress._SECONDS", 0.0)
     assert main((*TRAIN, *SMALL, "--seeds", "2")) == 0
