@@ -1,5 +1,5 @@
-"""The command `marlx`: arguments in, exit code out. 0 success, 2 a mistake of the user (one line on stderr), 1 a fault,
-130 and 143 for Ctrl-C and SIGTERM. Nothing heavy is imported before a command needs it.
+"""The command `marlx`: arguments in, exit code out. 0 success, 2 a mistake of the user (one line on stderr), 1 a fault
+or every seed of a training died, 130 and 143 for Ctrl-C and SIGTERM. Nothing heavy is imported before it is needed.
 """
 
 import argparse

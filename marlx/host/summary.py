@@ -18,8 +18,8 @@ _FIELDS = ("iqm", "low", "high", "seeds", "left_out")  # of a result
 _MOST_DEAD = 10  # seeds that are listed
 
 
-def show_run(run: Run) -> None:
-    """What a run reached, how long it took, and where it lies."""
+def show_run(run: Run) -> int:
+    """What a run reached, how long it took, and where it lies; returns the exit code, 1 if every seed died."""
     record = run.record
     table = _table()
     for name, found in sorted(record.get("result", {}).items(), key=lambda item: item[0] != "evaluation_return"):
@@ -36,6 +36,7 @@ def show_run(run: Run) -> None:
     _dead(table, record.get("dead", []))
     _row(table, "results", str(run.path))
     _print(f"{run.experiment.algorithm_name} on {run.experiment.environment_name}, {len(run.seeds)} seeds", table)
+    return int(len(record.get("dead", [])) == len(run.lanes))
 
 
 def show_evaluation(run: Run, metrics: Mapping[str, Any], episodes: int, parameters: str) -> None:

@@ -53,6 +53,15 @@ def test_many_dead_seeds_are_cut_short(tmp_path: Path, capsys: pytest.CaptureFix
     assert found.count("dead seed ") == 10 and "and 4 more" in found
 
 
+def test_training_fails_where_every_seed_died(tmp_path: Path) -> None:
+    lanes = Lanes(marlx.configure("vdn", "matrix_game"), range(2), RATES)
+    points = [(seed, rate) for rate in RATES["training.learning_rate"] for seed in range(2)]
+    dead = [{"seed": x, "training.learning_rate": rate, "env_steps": 80, "cause": "loss"} for x, rate in points]
+    for number, code in ((4, 1), (3, 0), (0, 0)):
+        write_run(tmp_path / str(number), lanes, **TIMES, dead=dead[:number])
+        assert show_run(marlx.load_run(tmp_path / str(number))) == code
+
+
 def test_without_dead_seeds_there_is_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "dead seed" not in shown(tmp_path, capsys, dead=[])
 

@@ -38,5 +38,4 @@ def run(found: argparse.Namespace) -> int:
         split_rows=not found.go_on and before.shares_rows,
         progress=not found.quiet,
     )
-    show_run(again)
-    return 0
+    return show_run(again)

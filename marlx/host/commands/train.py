@@ -102,9 +102,7 @@ def run(found: argparse.Namespace) -> int:
         checkpoint_replay=None if replay is None else replay == "yes",
         **settings,
     )
-    if not is_one_of_several():
-        show_run(run)
-    return 0
+    return 0 if is_one_of_several() else show_run(run)
 
 
 def _shares_rows(out: Any) -> bool:
@@ -177,6 +175,4 @@ def _in_processes(found: argparse.Namespace, count: int, seeds: int) -> int:
     if found.width is None and found.chunk is None:  # with a chunk, the width goes by that
         words += processes.common_width(-(-seeds // count), count)
     code = max(processes.run_here([["train", *words, "--share", f"{index}/{count}"] for index in range(count)], count))
-    if code == 0:
-        show_run(shares.load_run(found.out))
-    return code
+    return code or show_run(shares.load_run(found.out))
