@@ -37,7 +37,7 @@ toc_object_entries = False  # contents of pages list modules; hundreds of names 
 nitpick_ignore_regex = [
     (
         "py:.*",
-        r"(abc|argparse|chex|collections|distrax|enum|flax|jax|matplotlib|np|npt|numpy|optax|pandas|pathlib|pd|rich)\..*",
+        r"(abc|argparse|chex|collections|distrax|enum|flax|jax|matplotlib|np|npt|numpy|optax|pandas|pa|pathlib|pd|pyarrow|rich)\..*",
     ),
     ("py:.*", r"marlx.*\._\w+"),  # private bases
     ("py:.*", r"marlx\.algorithms\.learner\.State|marlx_envs\.discovery\.E"),  # type variables

@@ -1,4 +1,4 @@
-"""A new run that goes on where another one's checkpoint has some of its seeds: fewer of them, or on other devices."""
+"""A new run that goes on where another one's checkpoint has some of its seeds: fewer, longer, or on other devices."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,23 +8,25 @@ import numpy as np
 import numpy.typing as npt
 from marlx_envs.options import UsageError
 
-from marlx.host import directory, limits, provenance, seed_ids
+from marlx.experiment import Experiment
+from marlx.host import directory, limits, metrics, provenance, seed_ids
 from marlx.host.checkpoints import Checkpoints, Saved
 from marlx.host.files import write_toml
 from marlx.host.lanes import Lanes
-from marlx.host.metrics import Recorder
 from marlx.host.results import Run, recorded
 
 
-def branch(source: Run, seeds: Sequence[int], out: str | Path | None) -> Path:
+def branch(source: Run, seeds: Sequence[int], out: str | Path | None, steps: int | None = None) -> Path:
     """Writes a run directory that `train(..., resume=True)` goes on with; returns its path.
 
     It holds what the newest whole checkpoint of `source` has of these seeds, and their evaluations before it. On the
     same kind of device the seeds then become what they would have become in `source`, to the bit.
 
     Args:
-        seeds: ids, of the chunk that `source` was at work on.
+        seeds: ids, of the chunk that `source` was at work on, or was last.
         out: as for `train`; a run that is there already is left as it is.
+        steps: environment steps of a seed in all, more than `source` has; the seeds then become what they would have
+            become in a run of so many. None: as many.
 
     Raises:
         UsageError: the checkpoint does not hold these seeds, or there is none.
@@ -32,17 +34,17 @@ def branch(source: Run, seeds: Sequence[int], out: str | Path | None) -> Path:
     """
     if out is not None and directory.holds_run(directory.locate(out)):
         return directory.locate(out)
-    if source.finished:
-        raise UsageError(f"{source.path} is finished; there is nothing to go on with")
+    experiment = longer(source, steps)
+    if source.finished and steps is None:
+        raise UsageError(f"{source.path} is finished; there is nothing to go on with but more steps, by --steps")
     if not directory.holds_run(source.path):
         raise UsageError(f"{source.path} was trained by several processes, and each has its checkpoints: name one part")
     limits.check(source)
-    lanes = Lanes(source.experiment, seeds, source.lanes.grid)
+    lanes = Lanes(experiment, seeds, source.lanes.grid)
     with directory.held(source.path):
-        saved = _newest(source.path)
+        saved = _newest(source, experiment)
         rows = _rows(source, lanes, saved)
         kept = out is not None and directory.locate(out).is_dir()
-        experiment = source.experiment
         path = directory.claim(out, f"{experiment.algorithm_name}-{experiment.environment_name}")
         try:
             with directory.held(path):
@@ -53,15 +55,37 @@ def branch(source: Run, seeds: Sequence[int], out: str | Path | None) -> Path:
     return path
 
 
-def _newest(path: Path) -> Saved:
+def longer(source: Run, steps: int | None) -> Experiment:
+    """The experiment of a run, with more environment steps of a seed if that is asked for. Raises `UsageError`."""
+    if steps is None:
+        return source.experiment
+    before = source.experiment.training["total_steps"]
+    if steps <= before:
+        raise UsageError(f"--steps must be more than the {before:,} of {source.path}, not {steps:,}")
+    return source.experiment.replace({"training.total_steps": steps})
+
+
+def _newest(source: Run, experiment: Experiment) -> Saved:
+    """The newest whole checkpoint that a run of `experiment` would have too.
+
+    The evaluation at the end of a run is one more than a longer run has there, unless it is at a multiple of the
+    interval: then what came before it is gone on from.
+    """
     told: list[str] = []
-    checkpoints = Checkpoints(path)
+    uneven = "a run of more steps has no evaluation where this one ends, and an older checkpoint is not kept"
+    checkpoints = Checkpoints(source.path)
+    spec = experiment.make_environment().spec
+    before, after = (x.plan(spec).evaluations for x in (source.experiment, experiment))
     try:
         for saved in checkpoints.newest_first(told.append):
-            return saved
+            recorded = saved.notes["recorded"]
+            if before[:recorded] == after[:recorded]:
+                return saved
+            told.append(uneven)
     finally:
         checkpoints.close()
-    raise UsageError(f"{path} has no whole checkpoint to go on from{'; ' * bool(told)}{'; '.join(told)}")
+    told = list(dict.fromkeys(told))
+    raise UsageError(f"{source.path} has no whole checkpoint to go on from{'; ' * bool(told)}{'; '.join(told)}")
 
 
 def _rows(source: Run, lanes: Lanes, saved: Saved) -> npt.NDArray[np.int64]:
@@ -88,9 +112,10 @@ def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArra
     mine = [dict(zip(columns, lane, strict=True)) for lane in zip(*(x.tolist() for x in columns.values()), strict=True)]
     dead = [entry for entry in notes["dead"] if {name: entry[name] for name in columns} in mine]
     fresh = {"firsts": [0], "count": len(rows), "steps_before": 0, "seconds": 0.0, "busy": 0.0, "dead": dead}
-    recorder = Recorder(path)
-    for index in range(notes["recorded"]):
-        recorder.take(Recorder(source.path), notes["firsts"][-1], index, notes["count"], rows)
+    evaluations = len(source.experiment.plan(source.experiment.make_environment().spec).evaluations)
+    chunk = notes["firsts"][-1], notes["count"]
+    past = metrics.of_chunk(source.path, len(source.lanes), evaluations, *chunk, notes["recorded"])
+    metrics.Recorder(path).take(past, notes["count"], rows)
     checkpoints = Checkpoints(path)
     checkpoints.save({**notes, **fresh}, {name: array[rows] for name, array in saved.arrays.items()})
     checkpoints.close()
@@ -105,4 +130,4 @@ def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArra
         "branch_of": str(source.path),
     }
     write_toml(path / directory.RECORD, record)
-    write_toml(path / directory.EXPERIMENT, recorded(source.experiment))
+    write_toml(path / directory.EXPERIMENT, recorded(lanes.experiment))

@@ -6,8 +6,9 @@ While `metrics.parquet` exists it is whole, and parts beside it are leftovers of
 """
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,23 +83,23 @@ class Recorder:
         whole = pa.table(table, schema=_schema(name for name in columns if name != "seed"))
         write_whole(self._part(first, index), lambda file: pq.write_table(whole, file, **_FORMAT))
 
-    def take(self, source: "Recorder", first: int, index: int, count: int, rows: Array) -> None:
-        """Writes as evaluation `index` of the lanes from 0 on what another run has of some lanes of a chunk.
+    def take(self, evaluations: Iterable[pa.Table], count: int, rows: Array) -> None:
+        """Writes as evaluations of the lanes from 0 on what another run has of some lanes of a chunk.
 
         Args:
-            first: lane of the chunk, which has `count`.
+            evaluations: of that chunk, which has `count` lanes (`of_chunk`).
             rows: which of them [S].
 
         Raises:
-            UsageError: the file is missing or damaged.
-            DiskError: it cannot be written.
+            UsageError: one is damaged.
+            DiskError: a file cannot be written.
         """
-        table = _read(source._part(first, index))
-        if table.num_rows % count:
-            raise UsageError(f"{source._part(first, index)} has {table.num_rows} rows, which {count} seeds cannot have")
-        lanes = np.arange(0, table.num_rows, count)[:, None] + rows  # for each name the lanes
-        some = table.take(lanes.reshape(-1))
-        write_whole(self._part(0, index), lambda file: pq.write_table(some, file, **_FORMAT))
+        for index, table in enumerate(evaluations):
+            if table.num_rows % count:
+                raise UsageError(f"evaluation {index} has {table.num_rows} rows, which {count} seeds cannot have")
+            lanes = np.arange(0, table.num_rows, count)[:, None] + rows  # for each name the lanes
+            some = table.take(lanes.reshape(-1))
+            write_whole(self._part(0, index), partial(pq.write_table, some, **_FORMAT))
 
     def keep(self, firsts: Sequence[int], evaluations: int, recorded: int) -> None:
         """Removes what was written beyond a point: all evaluations of the chunks before the last, `recorded` of that.
@@ -141,7 +142,35 @@ class Recorder:
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def _part(self, first: int, index: int) -> Path:
-        return self._parts / f"{first:08d}-{index:06d}.parquet"
+        return self._parts / _part_name(first, index)
+
+
+def of_chunk(
+    directory: Path, lanes: int, evaluations: int, first: int, count: int, recorded: int
+) -> Iterator[pa.Table]:
+    """The first evaluations of a chunk of a run, finished or not, as they were written.
+
+    Args:
+        lanes, evaluations: of the whole run.
+        first, count: lanes of the chunk.
+        recorded: evaluations asked for.
+
+    Raises:
+        UsageError: a file is missing or damaged.
+    """
+    if not (directory / METRICS).exists():
+        yield from (_read(directory / PARTS / _part_name(first, index)) for index in range(recorded))
+        return
+    whole = _read(directory / METRICS)  # chunk after chunk, and of each evaluation after evaluation
+    names, left = divmod(whole.num_rows, lanes * evaluations)
+    if left:
+        raise UsageError(f"{directory / METRICS} has {whole.num_rows} rows, which {lanes} seeds cannot have")
+    for index in range(recorded):
+        yield whole.slice((first * evaluations + index * count) * names, count * names)
+
+
+def _part_name(first: int, index: int) -> str:
+    return f"{first:08d}-{index:06d}.parquet"
 
 
 def last(directory: Path) -> dict[str, Array]:

@@ -45,15 +45,61 @@ def test_seeds_of_a_grid_go_on_at_every_point(tmp_path: Path, monkeypatch: pytes
     assert_same(tmp_path / "alone", path)
 
 
+@pytest.mark.parametrize(
+    "steps, begun",
+    [(320, 320), (280, 240)],  # evaluations are at multiples of 80, and at the end
+)
+def test_a_finished_run_goes_on_to_more_steps(steps: int, begun: int, tmp_path: Path) -> None:
+    """As if so many had been asked for; an evaluation that there would not have been is not one of its own."""
+    source = run(tmp_path / "short", "iql", f"training.total_steps={steps}", seeds=2)
+    words = ["repeat", str(source.path), "--continue", "--steps", "480", "--quiet", "--out", str(tmp_path / "long")]
+    assert main(words) == 0
+    run(tmp_path / "alone", "iql", "training.total_steps=480", seeds=2)
+    assert_same(tmp_path / "alone", tmp_path / "long")
+    assert f"going on from checkpoint 0, {begun} steps" in (tmp_path / "long" / "events.log").read_text()
+    assert main(words) == 0  # finished: nothing to do
+    assert marlx.load_run(source.path).experiment.training["total_steps"] == steps  # and left as it is
+
+
+def test_the_last_chunk_of_a_finished_run_goes_on(tmp_path: Path) -> None:
+    """Its evaluations are found among those of all chunks, which are in one file by then."""
+    source = run(tmp_path / "short", seeds=5, chunk=2)
+    path = branching.branch(source, [4], tmp_path / "long", 480)
+    run(path, "iql", "training.total_steps=480", seeds=[4], resume=True)
+    run(tmp_path / "alone", "iql", "training.total_steps=480", seeds=[4])
+    assert_same(tmp_path / "alone", path)
+    with pytest.raises(marlx.UsageError, match="does not hold seed 3; the chunk of seeds at work was 4:5"):
+        branching.branch(source, [3], tmp_path / "other", 480)
+
+
+def test_more_steps_that_cannot_be_are_told(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refusal(source: Path, *words: str) -> str:
+        assert main(["repeat", str(source), *words, "--out", str(tmp_path / "long")]) == 2
+        return capsys.readouterr().err
+
+    assert f"--steps must be more than the 320 of {finished}, not 320" in refusal(
+        finished, "--continue", "--steps", "320"
+    )
+    for word in ("1e6", "_1", "1__0", ""):
+        assert "--steps must be a whole number from 1 to" in refusal(finished, "--continue", "--steps", word)
+    assert ", not 300" in refusal(finished, "--continue", "--steps", "3_00")
+    assert "--steps needs --continue" in refusal(finished, "--steps", "480")
+    uneven = run(tmp_path / "uneven", "iql", "training.total_steps=280", seeds=2, checkpoint_interval=10_000).path
+    assert "no evaluation where this one ends" in refusal(uneven, "--continue", "--steps", "480")
+    assert not (tmp_path / "long").exists()
+
+
 def test_dead_seeds_stay_dead_in_a_branch(five: Path, tmp_path: Path) -> None:
     deaths = [{"seed": seed, "env_steps": 8, "cause": "loss"} for seed in (1, 2)]
-    saved = branching._newest(five)
+    source = marlx.load_run(five)
+    saved = branching._newest(source, source.experiment)
     opened = checkpoints.Checkpoints(five)
     opened.save({**saved.notes, "dead": deaths}, saved.arrays)
     opened.close()
-    path = branching.branch(marlx.load_run(five), [4, 2], tmp_path / "two")
+    path = branching.branch(source, [4, 2], tmp_path / "two")
     assert marlx.load_run(path).record["dead"] == deaths[1:]
-    assert branching._newest(path).notes["dead"] == deaths[1:]
+    two = marlx.load_run(path)
+    assert branching._newest(two, two.experiment).notes["dead"] == deaths[1:]
 
 
 def test_what_cannot_go_on_is_told(five: Path, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +109,7 @@ def test_what_cannot_go_on_is_told(five: Path, tmp_path: Path, finished: Path, m
         assert not (tmp_path / "new").exists()
         return str(error.value)
 
-    assert refusal(finished, 0) == f"{finished} is finished; there is nothing to go on with"
+    assert refusal(finished, 0).startswith(f"{finished} is finished; there is nothing to go on with but more steps")
     assert refusal(five, 1, 9) == f"{five} has no seed 9; it has 0:5"
     with directory.held(five):
         assert refusal(five, 0).startswith(f"another process is at work in {five}")

@@ -11,13 +11,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--continue", dest="go_on", action="store_true", help="from RUN's newest checkpoint, not from the start"
     )
+    parser.add_argument(
+        "--steps", metavar="N", help="with --continue: environment steps of a seed in all, more than RUN has"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def run(found: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    from marlx_envs.options import UsageError
+
+    from marlx.host.commands.words import whole
+
+    steps = None if found.steps is None else whole("--steps", found.steps, least=1)
+    if steps is not None and not found.go_on:
+        raise UsageError("--steps needs --continue; another experiment is trained by `marlx train`")
+
     from marlx.host import backend, seed_ids
-    from marlx.host.branching import branch
+    from marlx.host.branching import branch, longer
     from marlx.host.runs import train
     from marlx.host.shares import load_run
     from marlx.host.summary import show_run
@@ -25,10 +36,10 @@ def run(found: argparse.Namespace) -> int:
     backend.prepare(backend.cores())
     before = load_run(found.run)
     seeds = before.seeds if found.seeds is None else seed_ids.seed_ids(found.seeds)
-    out = branch(before, seeds, found.out) if found.go_on else found.out
+    out = branch(before, seeds, found.out, steps) if found.go_on else found.out
     layout = {} if found.go_on else before.record.get("layout", {})  # a branch has its own
     again = train(
-        before.experiment,
+        longer(before, steps),
         seeds,
         out=out,
         resume=found.go_on,
