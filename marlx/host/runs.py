@@ -62,7 +62,8 @@ def train(
     if existing:
         other = difference(existing, lanes, base_seed)
         if other:
-            raise UsageError(f"{existing.path} holds another run: {other}{'' if resume else '; choose another --out'}")
+            advice = _to_go_on(existing, experiment, other) or ("" if resume else "; choose another --out")
+            raise UsageError(f"{existing.path} holds another run: {other}{advice}")
         if not resume:
             raise UsageError(
                 f"{existing.path} holds this run already; go on with it by --resume, or choose another --out"
@@ -94,6 +95,14 @@ def train(
         finally:
             if job is None or not job.began:
                 directory.release(path, kept)
+
+
+def _to_go_on(existing: Run, experiment: Experiment, other: str) -> str:
+    """How a run becomes the one asked for, if more steps are all that is `other`."""
+    before, total = (x.training["total_steps"] for x in (existing.experiment, experiment))
+    if total <= before or other != f"training.total_steps is {before} there, not {total}":
+        return ""
+    return f"; `marlx repeat {existing.path} --continue --steps {total} --out DIR` goes on from it"
 
 
 def _checked(settings: dict[str, Any]) -> Settings:

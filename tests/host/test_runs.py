@@ -118,6 +118,13 @@ def test_a_finished_run_is_returned_as_it_is(finished: Path) -> None:
         ((), {"seeds": 3}, "seeds is '0:2' there, not '0:3'"),
         ((), {"base_seed": 1}, "base_seed is 0 there, not 1"),
         (("training.gamma=0.5",), {}, "training.gamma is 0.99 there, not 0.5"),
+        (("training.total_steps=160",), {}, "training.total_steps is 320 there, not 160$"),
+        (("training.total_steps=480", "training.gamma=0.5"), {}, "not 480; training.gamma is 0.99 there, not 0.5$"),
+        (
+            ("training.total_steps=480",),
+            {},
+            "not 480; `marlx repeat .*finished --continue --steps 480 --out DIR` goes on",
+        ),
     ],
 )
 def test_another_run_is_left_alone(finished: Path, overrides: Any, options: dict[str, Any], words: str) -> None:
