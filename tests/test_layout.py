@@ -189,54 +189,48 @@ def test_two_declarations_of_one_name_are_named(tmp_path: Path) -> None:
         list(Registry("some", tmp_path, Entry, "mixer"))
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python finds a module `outside_module` that declares a mixer and a method; its class does nothing."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "outside_module.py").write_text(
-        "from dataclasses import dataclass\n"
-        "from marlx_envs.discovery import Entry\n"
-        "from marlx.algorithms.method import Method\n"
-        "Entry(name='own', summary='', source='', factory='Own')\n"
-        "Method(name='own_qmix', summary='', source='', composition={'mixer': 'outside_module:own'})\n"
-        "@dataclass(frozen=True)\n"
-        "class Own: pass\n"
-    )
-    (tmp_path / "folder_of_modules").mkdir()
-
-
-@pytest.mark.usefixtures("elsewhere")
-def test_what_a_module_elsewhere_declares_is_named_by_both(tmp_path: Path) -> None:
-    entries = Registry("some", tmp_path / "folder_of_modules", Entry, "mixer")
-    assert "outside_module:own" in entries and "outside_module:other" not in entries
-    assert "outside_module" not in sys.modules  # read, not run
-    assert entries["outside_module:own"].load().__module__ == "outside_module"
-    assert list(entries) == ["outside_module:own"] and 3 not in entries
-    methods = Registry("some", tmp_path / "folder_of_modules", marlx.Method, "algorithm")
-    assert methods["outside_module:own_qmix"].composition == {"mixer": "outside_module:own"}
-    assert list(OrNone(entries)) == ["none", "outside_module:own"] and len(OrNone(entries)) == 2
-    assert "none" in OrNone(entries) and "other" not in OrNone(entries)
-
-
-@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(
-    "name, message",
-    [
-        ("outside_module:owm", r"unknown mixer 'outside_module:owm'; did you mean 'outside_module:own'\?"),
-        (
-            "no_module:own",
-            "mixer 'no_module:own': there is no module 'no_module' among the installed ones and in PYTHONPATH",
-        ),
-        ("no.module:own", "mixer 'no.module:own': there is no module 'no.module'"),
-        (":own", "mixer ':own': there is no module ''"),
-        (".own:own", "mixer '.own:own': there is no module '.own'"),
-        ("folder_of_modules:own", "mixer 'folder_of_modules:own': there is no module 'folder_of_modules'"),
-        ("sys:own", "mixer 'sys:own': there is no module 'sys'"),
-    ],
+    "modules, registered",
+    [("", []), ("users_own", ["own"]), (" users_own,, users_other ", ["other", "own"])],
 )
-def test_what_no_module_declares_is_one_line(name: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"^{message}"):
-        Registry("some", tmp_path / "folder_of_modules", Entry, "mixer")[name]
+def test_modules_that_the_user_names_register_what_they_have(
+    modules: str, registered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They alone, and from the current folder too."""
+    entries = Registry("some", tmp_path / "none", Entry, "mixer")
+    monkeypatch.setattr(marlx.mixers, "OWN", entries, raising=False)
+    for name in ("own", "other"):
+        text = "import marlx.mixers\nfrom marlx_envs.discovery import Entry\nadd = marlx.mixers.OWN.register\n"
+        (tmp_path / f"users_{name}.py").write_text(f"{text}add(Entry('{name}', '', '', None))\n")
+        monkeypatch.delitem(sys.modules, f"users_{name}", raising=False)
+    monkeypatch.setattr(sys, "path", [x for x in sys.path if x])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MARLX_MODULES", modules)
+    assert sorted(entries) == registered
+    assert ("users_own" in sys.modules) == ("own" in registered)
+
+
+@pytest.mark.parametrize("name", ["no_such_module", "no.such", ".", ".own", "a/b", "two words"])
+def test_a_module_that_is_not_there_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARLX_MODULES", name)
+    with pytest.raises(UsageError, match=f"^MARLX_MODULES names '{re.escape(name)}', and there is no such module"):
+        list(Registry("some", tmp_path / "none", Entry, "mixer"))
+
+
+def test_what_a_users_module_lacks_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "users_broken.py").write_text("import no_such_module_either\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MARLX_MODULES", "users_broken")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_either"):
+        list(Registry("some", tmp_path / "none", Entry, "mixer"))
+
+
+def test_the_names_of_a_registry_and_none(tmp_path: Path) -> None:
+    entries = Registry("some", tmp_path / "none", Entry, "intrinsic reward")
+    names = OrNone(entries)
+    entries.register(Entry("own", "", "", None))
+    assert list(names) == ["none", "own"] and len(names) == 2
+    assert "none" in names and "own" in names and "other" not in names
 
 
 def test_what_an_entry_names_can_be_loaded() -> None:

@@ -2,18 +2,22 @@
 
 A module declares what it offers with a top-level call whose arguments are literals, such as
 `Entry(name="predator_prey", ...)`. Listings read these calls from the source text, so that they need not import
-jax; a new file with a declaration in it is registered by being there. What a module elsewhere declares has the name
-"module:name".
+jax; a new file with a declaration in it is registered by being there. Modules elsewhere call `Registry.register`; every
+process first imports those that the user names in MARLX_MODULES, and no others, whatever a run directory says.
 """
 
 import ast
-import importlib.util
+import importlib
+import os
+import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, get_origin
 
 from marlx_envs.options import UsageError, full_name, options_of, shown, unknown
+
+MODULES = "MARLX_MODULES"  # environment variable
 
 
 class Declared(Protocol):
@@ -80,9 +84,8 @@ E = TypeVar("E", bound=Declared)
 class Registry(Mapping[str, E], Generic[E]):
     """Names to entries, in alphabetical order; `register` adds the user's own at the end.
 
-    The first use of one reads the declarations and raises `UsageError` where they cannot be read, or share a name. The
-    name "module:name" is what that module declares, of those that Python can import; once asked for, it is among the
-    others.
+    The first use of one reads the declarations and raises `UsageError` where they cannot be read, or share a name; and
+    imports the user's modules.
 
     Args:
         package: the package whose modules' source is read, e.g. "marlx_envs".
@@ -97,27 +100,16 @@ class Registry(Mapping[str, E], Generic[E]):
 
     def _all(self) -> dict[str, E]:
         if self._entries is None:
-            self._entries = dict(sorted(self._declared(self._package, self._folder).items()))
+            found: dict[str, E] = {}
+            for module, keywords in declarations(self._package, self._folder, self._entry):
+                entry = self._entry(**{**keywords, "module": module})
+                if entry.name in found:
+                    places = f"{found[entry.name].module} and in {module}"
+                    raise UsageError(f"{self._what} {shown(entry.name)} is declared in {places}; rename one")
+                found[entry.name] = entry
+            self._entries = dict(sorted(found.items()))
+            _import_users_modules()
         return self._entries
-
-    def _declared(self, package: str, folder: Path) -> dict[str, E]:
-        found: dict[str, E] = {}
-        for module, keywords in declarations(package, folder, self._entry):
-            entry = self._entry(**{**keywords, "module": module})
-            if entry.name in found:
-                places = f"{found[entry.name].module} and in {module}"
-                raise UsageError(f"{self._what} {shown(entry.name)} is declared in {places}; rename one")
-            found[entry.name] = entry
-        return found
-
-    def _read_outside(self, name: object) -> None:
-        """Adds what a module declares, if a name asks for one that has not been read yet."""
-        module, colon, _ = name.partition(":") if isinstance(name, str) else ("", "", "")
-        if colon and name not in self._all():
-            outside = self._declared(module, _source_of(module, self._what, str(name)))
-            for own, entry in outside.items():
-                named: Any = entry  # an instance of a dataclass, as any entry is
-                self._all()[f"{module}:{own}"] = replace(named, name=f"{module}:{own}")
 
     def register(self, entry: E) -> None:
         """Adds an entry under its name; a name already taken is replaced. Raises `UsageError` on anything else."""
@@ -127,13 +119,11 @@ class Registry(Mapping[str, E], Generic[E]):
         self._all()[entry.name] = entry
 
     def __getitem__(self, name: str) -> E:
-        self._read_outside(name)
         if name not in self._all():
             raise unknown(self._what, name, self._all())
         return self._all()[name]
 
     def __contains__(self, name: object) -> bool:
-        self._read_outside(name)
         return name in self._all()
 
     def __iter__(self) -> Iterator[str]:
@@ -159,16 +149,29 @@ class OrNone(Collection[str]):
         return 1 + len(self.registry)
 
 
-def _source_of(module: str, what: str, name: str) -> Path:
-    """The file of a module that Python can import; where it looks, the user says, never a run directory from others."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # of a package around it; and no name at all
-        spec = None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        where = "among the installed ones and in PYTHONPATH (`PYTHONPATH=. marlx ..` adds the current folder)"
-        raise UsageError(f"{what} {shown(name)}: there is no module {shown(module)} {where}")
-    return Path(spec.origin)
+def _import_users_modules() -> None:
+    """Imports the modules that MARLX_MODULES names, from the current folder too; they register what they have.
+
+    Raises:
+        UsageError: there is no such module.
+    """
+    for name in users_modules():
+        missing = UsageError(f"{MODULES} names {shown(name)}, and there is no such module, here or installed")
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise missing
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)  # where `python -m marlx` looks anyway, and the command `marlx` does not
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, and what it imports is not
+            raise missing from None
+
+
+def users_modules() -> list[str]:
+    """The names in MARLX_MODULES, between commas."""
+    return [name for word in os.environ.get(MODULES, "").split(",") if (name := word.strip())]
 
 
 def declarations(package: str, folder: Path, entry: type) -> Iterator[tuple[str, dict[str, Any]]]:

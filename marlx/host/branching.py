@@ -72,7 +72,7 @@ def _newest(source: Run, experiment: Experiment) -> Saved:
     interval: then what came before it is gone on from.
     """
     told: list[str] = []
-    uneven = "a run of more steps has no evaluation where this one ends, and an older checkpoint is not kept"
+    uneven = False
     checkpoints = Checkpoints(source.path)
     spec = experiment.make_environment().spec
     before, after = (x.plan(spec).evaluations for x in (source.experiment, experiment))
@@ -81,10 +81,14 @@ def _newest(source: Run, experiment: Experiment) -> Saved:
             recorded = saved.notes["recorded"]
             if before[:recorded] == after[:recorded]:
                 return saved
-            told.append(uneven)
+            uneven = True
     finally:
         checkpoints.close()
-    told = list(dict.fromkeys(told))
+    if uneven:
+        raise UsageError(
+            f"{source.path} has checkpoints of its end alone, where a run of more steps has no evaluation: its "
+            "training.total_steps is no multiple of evaluation.interval"
+        )
     raise UsageError(f"{source.path} has no whole checkpoint to go on from{'; ' * bool(told)}{'; '.join(told)}")
 
 
@@ -99,8 +103,10 @@ def _rows(source: Run, lanes: Lanes, saved: Saved) -> npt.NDArray[np.int64]:
     elsewhere = np.flatnonzero((rows < 0) | (rows >= saved.notes["count"]))
     if elsewhere.size:
         there = source.lanes.ids(slice(first, first + saved.notes["count"]))
+        point = lanes.points[elsewhere[0] // len(lanes.seeds)]
+        at = f" at {', '.join(f'{name}={value:g}' for name, value in point.items())}" if point else ""
         raise UsageError(
-            f"the newest checkpoint of {source.path} does not hold seed {lanes.ids()[elsewhere[0]]}; the chunk of "
+            f"the newest checkpoint of {source.path} does not hold seed {lanes.ids()[elsewhere[0]]}{at}; the chunk of "
             f"seeds at work was {seed_ids.text(there)}"
         )
     return rows
@@ -111,7 +117,10 @@ def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArra
     notes, columns = saved.notes, lanes.columns()
     mine = [dict(zip(columns, lane, strict=True)) for lane in zip(*(x.tolist() for x in columns.values()), strict=True)]
     dead = [entry for entry in notes["dead"] if {name: entry[name] for name in columns} in mine]
-    fresh = {"firsts": [0], "count": len(rows), "steps_before": 0, "seconds": 0.0, "busy": 0.0, "dead": dead}
+    env_steps = saved.arrays["env_steps"]
+    share = env_steps[rows].sum(dtype=int) / max(1, notes["steps_before"] + env_steps.sum(dtype=int))
+    times: dict[str, Any] = {name: round(share * notes[name], 3) for name in ("seconds", "busy") if name in notes}
+    fresh = {"firsts": [0], "count": len(rows), "steps_before": 0, **times, "dead": dead}
     evaluations = len(source.experiment.plan(source.experiment.make_environment().spec).evaluations)
     chunk = notes["firsts"][-1], notes["count"]
     past = metrics.of_chunk(source.path, len(source.lanes), evaluations, *chunk, notes["recorded"])

@@ -188,7 +188,7 @@ def _is_leftover(name: str) -> bool:
 
 def _numbered(name: str) -> Path:
     for number in itertools.count(1):
-        path = Path("runs") / f"{name.replace(':', '_')}-{number}"  # a colon would be a host's name to rsync
+        path = Path("runs") / f"{name}-{number}"
         with disk("make the directory", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -365,7 +365,8 @@ class Job:
         many = f" of seeds {first + 1:,} to {first + count:,} of {every:,}" if count < every else ""
         return (
             f"stopped after {done}{many}; {position.recorded} of {len(self.plan.evaluations)} evaluations and a "
-            f"checkpoint are in {self.path}; go on with the same command and --resume"
+            f"checkpoint are in {self.path}; go on with the same command and --resume, or by "
+            f"`marlx repeat {self.path} --continue --out {self.path}`"
         )
 
     def _seconds(self) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from marlx_envs.discovery import users_modules
 
 from marlx.analysis.statistics import interval
 from marlx.engine.memory import tree_bytes
@@ -41,6 +42,7 @@ class Ledger:
             "result": {},
             "versions": provenance.versions(),
             "code": provenance.code(lanes.experiment),
+            **({"modules": modules} if (modules := users_modules()) else {}),
             "hardware": provenance.hardware(),
         }
         self.changed = _difference(dict((record or {}).get("versions", {})), self.record["versions"])

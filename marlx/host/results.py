@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marlx_envs.discovery import MODULES, users_modules
 from marlx_envs.options import UsageError, shown, unknown
 
 from marlx.experiment import SECTIONS, Experiment, from_dict
@@ -36,6 +37,7 @@ _KINDS: dict[str, Any] = _NEEDED | {
     "layout": {str: _WHOLE},
     "versions": {str: str},
     "code": {str: str},
+    "modules": [str],
     "result": {str: {str: _NUMBER}},
     "env_steps": _WHOLE,
     **dict.fromkeys(_TIMES, _NUMBER),
@@ -155,7 +157,7 @@ def load_run(path: str | Path) -> Run:
     try:
         experiment = from_dict(read_toml(path / directory.EXPERIMENT))
     except UsageError as error:
-        raise UsageError(f"{path / directory.EXPERIMENT}: {error}") from error
+        raise UsageError(f"{path / directory.EXPERIMENT}: {error}{_absent(record)}") from error
     run = Run(path, experiment, record)
     try:
         seed_ids.check_base_seed(record["base_seed"])
@@ -163,6 +165,13 @@ def load_run(path: str | Path) -> Run:
     except UsageError as error:
         raise UsageError(f"{path / directory.RECORD}: {error}") from error
     return run
+
+
+def _absent(record: Mapping[str, Any]) -> str:
+    """The user's modules that a run was made with and that this process was not told of, as the end of a message."""
+    if set(record.get("modules", [])) <= set(users_modules()):
+        return ""
+    return f" (the run was made with {MODULES}={','.join(record['modules'])})"
 
 
 def _wrong(record: Mapping[str, Any]) -> str | None:

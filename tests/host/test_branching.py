@@ -57,6 +57,9 @@ def test_a_finished_run_goes_on_to_more_steps(steps: int, begun: int, tmp_path: 
     run(tmp_path / "alone", "iql", "training.total_steps=480", seeds=2)
     assert_same(tmp_path / "alone", tmp_path / "long")
     assert f"going on from checkpoint 0, {begun} steps" in (tmp_path / "long" / "events.log").read_text()
+    long, part = marlx.load_run(tmp_path / "long").record, source.record["train_seconds"] * begun / steps
+    assert long["train_seconds"] > 0.9 * part  # of all steps, as its rate is
+    assert long["steps_per_second"] == pytest.approx(long["env_steps"] / long["train_seconds"], rel=0.01)
     assert main(words) == 0  # finished: nothing to do
     assert marlx.load_run(source.path).experiment.training["total_steps"] == steps  # and left as it is
 
@@ -85,7 +88,9 @@ def test_more_steps_that_cannot_be_are_told(finished: Path, tmp_path: Path, caps
     assert ", not 300" in refusal(finished, "--continue", "--steps", "3_00")
     assert "--steps needs --continue" in refusal(finished, "--steps", "480")
     uneven = run(tmp_path / "uneven", "iql", "training.total_steps=280", seeds=2, checkpoint_interval=10_000).path
-    assert "no evaluation where this one ends" in refusal(uneven, "--continue", "--steps", "480")
+    assert "checkpoints of its end alone, where a run of more steps has no evaluation" in refusal(
+        uneven, "--continue", "--steps", "480"
+    )
     assert not (tmp_path / "long").exists()
 
 

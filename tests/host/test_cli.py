@@ -246,12 +246,10 @@ def test_train_evaluate_plot(
 
 OWN = """
 from dataclasses import dataclass
+import marlx
+from marlx.mixers.base import Mixer
 from marlx_envs.discovery import Entry
 from marlx_envs.options import number
-from marlx.algorithms.method import Method
-from marlx.mixers.base import Mixer
-Entry(name="scaled", summary="", source="", factory="Scaled")
-Method(name="scaled_vdn", summary="", source="", composition={"mixer": "own_parts:scaled"})
 @dataclass(frozen=True)
 class Scaled(Mixer):
     scale: float = number(1.0, "factor", low=0)
@@ -259,27 +257,36 @@ class Scaled(Mixer):
         return {}
     def apply(self, params, utilities, state, context=None):
         return self.scale * utilities.sum(-1)
+marlx.mixers.MIXERS.register(Entry(name="scaled", summary="", source="", factory=Scaled))
+marlx.ALGORITHMS.register(marlx.Method(name="scaled_vdn", summary="", source="", composition={"mixer": "scaled"}))
 """
 
 
-def test_parts_of_a_module_elsewhere_are_named_with_it(tmp_path: Path) -> None:
-    """In training, and by whoever reads the run, who needs the module too."""
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "own_parts.py").write_text(OWN)
-    known = {**os.environ, "PYTHONPATH": f"{tmp_path / 'modules'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+def test_the_users_modules_are_known_to_every_command(tmp_path: Path) -> None:
+    """And to no other process, whatever a run directory says."""
+    (tmp_path / "own_parts.py").write_text(OWN)
+    known = {**os.environ, "MARLX_MODULES": "own_parts"}
 
     def marlx(*words: str, environment: Any = known) -> tuple[int, str]:
-        command = [sys.executable, "-m", "marlx", *words]
+        command = [sys.executable, "-P", "-m", "marlx", *words]  # like the command marlx, not from the current folder
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         return done.returncode, done.stderr
 
-    train = ("train", "own_parts:scaled_vdn", "matrix_game", *SMALL, "algorithm.scale=0.5", "--seeds", "1", "--quiet")
-    assert marlx(*train) == (0, "")
-    run = str(next((tmp_path / "runs").iterdir()))
-    assert ":" not in run  # which would be a host to rsync
-    assert marlx("evaluate", run) == (0, "")
-    code, complaint = marlx("evaluate", run, environment=dict(os.environ))
-    assert code == 2 and "algorithm 'own_parts:scaled_vdn': there is no module 'own_parts' among the" in complaint
+    train = ("train", "scaled_vdn", "matrix_game", *SMALL, "algorithm.scale=0.5", "--seeds", "1", "--quiet")
+    assert marlx(*train, "--out", "run") == (0, "")
+    assert marlx("evaluate", "run") == (0, "")
+    code, complaint = marlx("evaluate", "run", environment=dict(os.environ))
+    assert code == 2 and "unknown algorithm 'scaled_vdn'" in complaint and len(complaint.splitlines()) == 1
+    assert complaint.endswith("(the run was made with MARLX_MODULES=own_parts)\n")
+
+
+def test_training_fails_where_every_seed_died(tmp_path: Path) -> None:
+    huge = [f"training.{name}=1e38" for name in ("learning_rate", "max_gradient_norm", "loss_scale")]
+    train = ["train", "iql", "matrix_game", *SMALL, *huge, "--seeds", "2", "--quiet", "--out"]
+    assert main([*train, "died"]) == 1
+    assert main([*train, "died", "--resume"]) == 1
+    assert main(["repeat", "died", "--continue", "--steps", "400", "--quiet", "--out", "longer"]) == 1
+    assert main([*train, "share", "--share", "0/2"]) == 0  # the seeds of other shares may live
 
 
 def test_progress_in_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

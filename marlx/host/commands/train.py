@@ -102,7 +102,8 @@ def run(found: argparse.Namespace) -> int:
         checkpoint_replay=None if replay is None else replay == "yes",
         **settings,
     )
-    return 0 if is_one_of_several() else show_run(run)
+    code = 0 if is_one_of_several() else show_run(run)
+    return 0 if found.share or found.distributed else code  # the seeds of one share are not all
 
 
 def _shares_rows(out: Any) -> bool:
