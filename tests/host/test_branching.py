@@ -58,7 +58,7 @@ def test_a_finished_run_goes_on_to_more_steps(steps: int, begun: int, tmp_path: 
     assert_same(tmp_path / "alone", tmp_path / "long")
     assert f"going on from checkpoint 0, {begun} steps" in (tmp_path / "long" / "events.log").read_text()
     long, part = marlx.load_run(tmp_path / "long").record, source.record["train_seconds"] * begun / steps
-    assert long["train_seconds"] > 0.9 * part  # of all steps, as its rate is
+    assert long["train_seconds"] > 0.3 * part  # of all steps, as its rate is
     assert long["steps_per_second"] == pytest.approx(long["env_steps"] / long["train_seconds"], rel=0.01)
     assert main(words) == 0  # finished: nothing to do
     assert marlx.load_run(source.path).experiment.training["total_steps"] == steps  # and left as it is
