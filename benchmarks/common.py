@@ -38,15 +38,16 @@ class Table:
 
     def show(self) -> None:
         """Prints the table."""
-        from rich.console import Console
         from rich.table import Table as RichTable
+
+        from marlx.host.console import console
 
         table = RichTable(title=self.title, title_justify="left")
         for index, column in enumerate(self.columns):
             table.add_column(column, justify="left" if index == 0 else "right")
         for row in self.rows:
             table.add_row(*(_text(cell) for cell in row))
-        Console().print(table)
+        console().print(table)
 
 
 def _text(cell: Cell) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from marlx_envs.options import UsageError
-from rich.console import Console
 from rich.table import Table
 
 from experiments import record
@@ -20,6 +19,7 @@ from experiments.record import RESULTS
 from experiments.risk_reward import drawn
 from experiments.words import check_names, folder, positive, sizes, stem
 from marlx.host.cli import guarded, one_line_parser
+from marlx.host.console import console
 
 if TYPE_CHECKING:
     import jax
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             last = [f"{panel[critic][-1][name] * options.games:.0f} of {options.games}" for name in COLUMNS[2:]]
             table.add_row(f"{setting}, {batch}", critic, *errors, *last)
             record.write(partial, games=options.games, found=curves)
-    Console().print(table)
+    console().print(table)
     record.write_picture(path.with_suffix(".png"), drawing(curves))
 
 

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from experiments.risk_reward import drawn
 from experiments.words import positive, whole
 from marlx.host.cli import guarded, one_line_parser
+from marlx.host.console import console
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 str(number), str(seed), f"{float(normalised_return(game, true[cell])):.2f}", f"{off:.2f}",
                 str((critic > critic[cell] + 1e-6).sum()), f"{second.max():.2f}",
             )  # fmt: skip
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
 from experiments.words import folder, positive
 from marlx.host.cli import guarded, one_line_parser
+from marlx.host.console import console
 
 if TYPE_CHECKING:
     import jax
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows.append({"way": name, **found})
                 table.add_row(*(f"{x:.2f}" if isinstance(x, float) else str(x) for x in rows[-1].values()))
             record.write(partial, found=rows)
-    Console().print(table)
+    console().print(table)
     record.write_picture(options.out / "nm_slopes.png", picture(rows))
 
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
 from experiments.words import check_names, folder, positive, stem
 from marlx.host.cli import guarded, one_line_parser
+from marlx.host.console import console
 
 METHODS = (
     "iql", "vdn", "qmix", "qatten", "qplex", "qtran", "cw_qmix", "ow_qmix", "resq", "na2q", "gomarl",
@@ -139,12 +139,12 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
             f"{outcome.igm_gap:.2f} ({outcome.igm_broken:.0%})" if outcome.igm_broken else "0",
             f"{outcome.seconds:.0f}",
         )
-    Console().print(table)
+    console().print(table)
     if "qmix" in outcomes:
         with suppress(ValueError):  # too large a game
             ideal = project(truth, np.full(truth.shape, 1 / truth.size)).table
             gap = np.abs(outcomes["qmix"].table - ideal).max()
-            Console().print(f"qmix, mean table and the closest monotonic one (MRVF eq. 12): at most {gap:.2f} apart")
+            console().print(f"qmix, mean table and the closest monotonic one (MRVF eq. 12): at most {gap:.2f} apart")
     if picture and truth.ndim == 2:
         picture.parent.mkdir(parents=True, exist_ok=True)
         tables = {name: outcome.table for name, outcome in outcomes.items()}
@@ -152,7 +152,7 @@ def report(payoff: str, outcomes: dict[str, Outcome], words: str, picture: Path 
         greedy = {name: _place(next(iter(outcome.greedy))) for name, outcome in outcomes.items()}
         figure = payoff_tables(tables, truth, shares, greedy=greedy, what=f"mean Q_tot: {words}", frame=OF_MOST)
         record.write_picture(picture, figure)
-        Console().print(f"picture: {picture}")
+        console().print(f"picture: {picture}")
 
 
 def _place(joint: str) -> tuple[int, ...]:

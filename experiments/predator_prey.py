@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from marlx_envs.options import UsageError
-from rich.console import Console
 from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
 from experiments.words import check_names, folder, positive, stem
 from marlx.host.cli import guarded, one_line_parser
+from marlx.host.console import console
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from marlx.host.results import difference
 
     check_names("method", options.methods, marlx.ALGORITHMS)
-    console, curves, rows, frames = Console(), [], [], []
+    screen, curves, rows, frames = console(), [], [], []
     experiments = {
         (penalty, method): marlx.configure(
             method, "predator_prey", f"environment.miss_penalty={penalty}", f"training.total_steps={options.steps}",
@@ -76,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             method, f"{penalty:g}", _mean(last), " ".join(f"{value:.1f}" for value in last),
             f"{found.get('steps_per_second', math.nan):,.0f}", f"{found.get('train_seconds', math.nan) / 60:.1f}",
         )  # fmt: skip
-    console.print(table)
-    console.print(f"picture and metrics: {options.out / name}.png, .parquet")
+    screen.print(table)
+    screen.print(f"picture and metrics: {options.out / name}.png, .parquet")
 
 
 def _mean(values: npt.NDArray[np.float64]) -> str:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlx_envs.options import UsageError
-from rich.console import Console
 from rich.table import Table
 
 from experiments import record
 from experiments.record import RESULTS
 from experiments.words import check_names, folder, positive, sizes, stem
 from marlx.host.cli import guarded, one_line_parser
+from marlx.host.console import console
 
 if TYPE_CHECKING:
     import jax
@@ -190,7 +190,7 @@ def report(frame: "pd.DataFrame") -> "tuple[dict[str, Any], dict[str, Figure]]":
         numbers = {name: round(value, 4) for name, value in mean.items() if value == value}
         own = {"command": commands[setting, method]} if (setting, method) in commands else {}
         found[f"{setting}, {method}"] = {**numbers, **own}
-    Console().print(table)
+    console().print(table)
     pictures = {"": spreads(values, "normalised return of the greedy joint action")}
     shown = means[means["round_share_2"] >= 0].set_index(["setting", "method"])[ROUNDS]
     if len(shown):

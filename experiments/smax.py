@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from experiments import record
 from experiments.words import check_names, folder, positive
 from marlx.host.cli import guarded, one_line_parser
+from marlx.host.console import console
 
 METRICS = ("evaluation_win_rate", "evaluation_return")
 
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tidy = pd.concat([run.tidy().assign(method=method) for method, run in runs.items()], ignore_index=True)
         record.write_table(options.out / f"{name}.parquet", tidy)
         record.write(options.out / f"{name}.json", runs={method: run.record for method, run in runs.items()})
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

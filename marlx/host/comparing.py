@@ -1,7 +1,6 @@
 """`marlx compare`: runs side by side with intervals, which differences are clear, and marl-eval's JSON."""
 
 import json
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from marlx_envs.options import UsageError, unknown
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +17,7 @@ from marlx.analysis.statistics import ENOUGH, in_words
 from marlx.analysis.style import percent, words
 from marlx.host import directory
 from marlx.host.abreast import STANDING, abreast
+from marlx.host.console import console
 from marlx.host.drawing import labels, picture_path, save_figure
 from marlx.host.files import write_whole
 from marlx.host.metrics import by_seed
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-WIDE = 140  # columns, where the table goes to a file or another program
 SHARE = 0.9  # of the highest mean: what steps are counted to
 BETTER = ("evaluation_return", "evaluation_win_rate", "training_return")  # metrics of which more is better
 
@@ -77,12 +75,10 @@ def compare(
     for side in sides:
         scores.setdefault(side.method, {})[side.task] = side.scores
     tasks = sorted({side.task for side in sides})
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=WIDE)
+    screen = console()
 
     def say(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
+        screen.print(line, markup=False, soft_wrap=True)
 
     if table is not None:
         _export(table, sides, metric)
@@ -111,7 +107,7 @@ def compare(
         sound = {side.method: np.isfinite(side.scores)[:, None] for side in sides}  # the others are left out
         curves = {side.method: (side.steps, np.where(sound[side.method], side.values, np.nan)) for side in sides}
     with warnings.catch_warnings(action="ignore"):
-        console.print(_table(scores, curves if metric in BETTER else None))
+        screen.print(_table(scores, curves if metric in BETTER else None))
         if picture is not None:
             label = "normalised score" if curves is None else words(metric)
             begun = {side.method for side in sides if side.standing}

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis.statistics import ENOUGH, Interval, in_words, kind, over_seeds
 from marlx.host import directory
+from marlx.host.console import console
 from marlx.host.metrics import by_seed
 from marlx.host.progress import duration, quantity
 from marlx.host.results import Run
@@ -108,6 +108,6 @@ def _row(table: Table, name: str, value: str) -> None:
 
 
 def _print(title: str, table: Table) -> None:
-    console = Console(highlight=False)
-    console.print(title, markup=False, soft_wrap=True)
-    console.print(table)
+    screen = console()
+    screen.print(title, markup=False, soft_wrap=True)
+    screen.print(table)

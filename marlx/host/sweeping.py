@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from marlx_envs.options import UsageError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis.statistics import in_words, kind, over_seeds
 from marlx.host import launcher
 from marlx.host.abreast import STANDING, abreast
+from marlx.host.console import console
 from marlx.host.processes import is_one_of_several
 from marlx.host.signals import Interrupted, StopRequest
 from marlx.host.sweep import PLAN, Cell, Sweep, check_place, prepare, results, states, write_results
@@ -120,7 +120,7 @@ def show_states(plan: Sweep, out: Path) -> None:
         if state.status in LEFT:
             word = jobs.get(state.cell.name, word)
         table.add_row(Text(state.cell.name), word, f"{state.share:.0%}", str(state.dead or ""))
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def show_results(plan: Sweep, out: Path) -> None:
@@ -143,6 +143,6 @@ def show_results(plan: Sweep, out: Path) -> None:
     for found, values, seeds in rows[:MOST_ROWS]:
         cells = [f"{x:g}" if isinstance(x, float) else str(x) for x in values]
         shown.add_row(*map(Text, (*cells, in_words(found), seeds)))
-    Console(highlight=False).print(shown)
+    console().print(shown)
     if len(rows) > MOST_ROWS:
         sys.stdout.write(f"{len(rows) - MOST_ROWS} more points are in the file\n")

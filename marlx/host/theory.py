@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from marlx_envs.options import Option, UsageError, check, unknown
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from marlx.analysis.theory.rounds import rounds
 from marlx.analysis.theory.stable_points import StablePoints
 from marlx.analysis.theory.survey import Setting, Verdict, points, verdicts
 from marlx.experiment import configure
+from marlx.host.console import console
 from marlx.host.drawing import picture_path, save_figure
 from marlx.joint_actions import letter
 
@@ -59,19 +59,19 @@ def show(payoff: str, overrides: Sequence[str], where: Setting) -> None:
         steps = rounds(game[None], data, where.rounds)
     except ValueError as error:
         raise UsageError(f"{payoff}: {error}") from error
-    console = Console(highlight=False)
+    screen = console()
     size = " x ".join(map(str, game.shape))
     optimal = [_cell(cell) for cell in np.argwhere(game >= game.max() - 1e-9 * max(1.0, abs(game.max())))]
-    console.print(f"{payoff}: {size} actions, best {game.max():.6g} at {' '.join(optimal)}", markup=False)
-    console.print(_described(where), markup=False)
+    screen.print(f"{payoff}: {size} actions, best {game.max():.6g} at {' '.join(optimal)}", markup=False)
+    screen.print(_described(where), markup=False)
     if game.ndim == 2:
-        console.print(_grid(game))
-    console.print(f"ideal monotonic table, uniform data: loss {best.loss:.6g}, greedy {_cell(best.greedy)}")
+        screen.print(_grid(game))
+    screen.print(f"ideal monotonic table, uniform data: loss {best.loss:.6g}, greedy {_cell(best.greedy)}")
     if game.ndim == 2:
-        console.print(_grid(best.table))
-    console.print(_methods(game, found))
+        screen.print(_grid(best.table))
+    screen.print(_methods(game, found))
     path = [f"{_number_cell(k, game)} {v:.6g}" for k, v in zip(steps.greedy[:, 0], steps.value[:, 0], strict=True)]
-    console.print(f"MRVF, round by round: {' -> '.join(path)}", markup=False)
+    screen.print(f"MRVF, round by round: {' -> '.join(path)}", markup=False)
 
 
 def draw_map(where: Setting, out: str | None) -> Path:
