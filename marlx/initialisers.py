@@ -28,11 +28,19 @@ def _stacked(rule: Any, size: int, key: Any, shape: tuple[int, ...], dtype: Any)
     return jax.vmap(lambda key: rule(key, shape[1:], dtype))(jax.random.split(key, size))
 
 
-def linear(features: int, fan_in: int, scheme: str = "torch_like", name: str | None = None, bias: bool = True) -> Any:
-    """An affine layer fan_in -> features."""
+def linear(
+    features: int,
+    fan_in: int,
+    scheme: str = "torch_like",
+    name: str | None = None,
+    bias: bool = True,
+    product: Any = None,
+) -> Any:
+    """An affine layer fan_in -> features; `product` takes the place of `jax.lax.dot_general`."""
     if scheme == "orthogonal":
-        return nn.Dense(features, bias, kernel_init=nn.initializers.orthogonal(), name=name)
-    return nn.Dense(features, bias, kernel_init=bounded(fan_in), bias_init=bounded(fan_in), name=name)
+        return nn.Dense(features, bias, kernel_init=nn.initializers.orthogonal(), name=name, dot_general=product)
+    rule = bounded(fan_in)
+    return nn.Dense(features, bias, kernel_init=rule, bias_init=rule, name=name, dot_general=product)
 
 
 def linear_heads(heads: int, features: int, fan_in: int, name: str | None = None) -> Any:

@@ -86,7 +86,15 @@ class Composition(Common):
         0.2, "probability of a round's greedy action in place of the final one, where epsilon is not 0", low=0, high=1
     )
     preselected: str = choice(
-        "uniform", "the round preselected: one drawn at every step, or the last", ("uniform", "last")
+        "uniform",
+        "the round preselected: one drawn at every step, or for every episode, or the last",
+        ("uniform", "episode", "last"),
+    )
+    preselection_first: bool = flag(
+        False, "draw the preselection before epsilon, and play the greedy action of the round preselected as it is"
+    )
+    bootstrap: str = choice(
+        "live", "rounds that choose the action bootstrapped from: those that learn, or the target's", ("live", "target")
     )
     learnt_actions: str = choice(
         "mixed",
@@ -170,6 +178,7 @@ class Carry(NamedTuple):
     critic: jax.Array  # float [H R], of the joint value; one round alone has no use for it
     taken: jax.Array  # int32 [E K], steps of its first episode whose final greedy action was that of a round
     begun: jax.Array  # int32 [E], episodes so far, the present one among them
+    preselected: Any = ()  # int32 [E], the round of the episode, where one is drawn for each
 
 
 class Played(NamedTuple):
@@ -220,7 +229,9 @@ class MRVF:
     def initial_carry(self, count: int) -> Carry:
         """Memories before any slot, of `count` teams."""
         memory = self.agent.initial_memory(count)
-        return Carry(memory, memory, jnp.zeros((count, self.rounds.rounds), jnp.int32), jnp.zeros(count, jnp.int32))
+        nothing = jnp.zeros(count, jnp.int32)
+        preselected = nothing if self.composition.preselected == "episode" else ()
+        return Carry(memory, memory, jnp.zeros((count, self.rounds.rounds), jnp.int32), nothing, preselected)
 
     def act(
         self, state: LearnerState, carry: Carry, view: View, key: chex.PRNGKey, epsilon: jax.Array
@@ -228,7 +239,8 @@ class MRVF:
         """One slot: view [E] -> carry, actions int32 [E N].
 
         Exploration around the final greedy action or, with probability `preselection`, around that of a round
-        preselected; epsilon first [CHOICE]. Without epsilon (evaluation) none is preselected.
+        preselected; epsilon first [CHOICE], unless `preselection_first`. Without epsilon (evaluation) none is
+        preselected.
         """
         names, count = self.composition, self.rounds.rounds
         slot = jax.tree.map(lambda x: x[None], view)
@@ -237,15 +249,21 @@ class MRVF:
         number, utilities = played.number[0], played.utilities[:, 0]
         explore_key, branch_key, round_key = jax.random.split(key, 3)
         branches = jax.random.uniform(branch_key, number.shape) < names.preselection * (epsilon > 0)
-        drawn = jax.random.randint(round_key, number.shape, 0, count)
-        preselected = drawn if names.preselected == "uniform" else jnp.full_like(drawn, count - 1)
+        preselected = jax.random.randint(round_key, number.shape, 0, count)
+        if names.preselected == "episode":
+            preselected = jnp.where(view.starts, preselected, carry.preselected)
+        elif names.preselected == "last":
+            preselected = jnp.full_like(preselected, count - 1)
         around = jnp.where(branches, preselected, number)[None, :, None, None]
         of_one = jnp.take_along_axis(utilities, around, axis=0)[0]  # of the round explored around
         actions = exploration.EXPLORERS[names.exploration](explore_key, of_one, view.available, epsilon)
+        if names.preselection_first:  # then epsilon has no say in it
+            actions = jnp.where(branches[:, None], of_round(played.greedy[:, 0], preselected), actions)
         agent, critic = map(self.agent.last_memory, memories)
         begun = carry.begun + view.starts
         taken = carry.taken + jax.nn.one_hot(number, count, dtype=jnp.int32) * (begun == 1)[:, None]
-        return Carry(agent, critic if count > 1 else carry.critic, taken, begun), actions
+        kept = preselected if names.preselected == "episode" else ()
+        return Carry(agent, critic if count > 1 else carry.critic, taken, begun, kept), actions
 
     def report(self, carry: Carry) -> Metrics:
         """Proportion of the final greedy actions of each round (MRVF, Figure 14), in the teams' first episodes."""
@@ -343,9 +361,13 @@ class MRVF:
         return mix(params["mixer"], utilities, state)
 
     def _targets(self, target: Params, final: jax.Array, batch: Batch) -> jax.Array:
-        """y [T B 1] from the target copy of Q_jt at the live final actions [T+1 B N]."""
+        """y [T B 1] from the target copy of Q_jt at the live final actions [T+1 B N] [CHOICE], or at its own."""
         view, critic = batch.view, target["critic"]
-        memory = self.agent.unroll(critic["memory"], self.agent.initial_memory(view.starts.shape[1]), view)[1]
+        empty = self.agent.initial_memory(view.starts.shape[1])
+        memory = self.agent.unroll(critic["memory"], empty, view)[1]
+        if self.composition.bootstrap == "target":
+            own = self.agent.unroll(target["agent"]["memory"], empty, view)[1]
+            final = self._play(target, (own, memory), view).final
         (values,) = self.critic.apply(critic["value"], memory, view.state, final)
         numbers = {"gamma": self.training.gamma, "lambda_": self.training.td_lambda}
         return jax.lax.stop_gradient(learner.returns(targets.td_lambda, batch, values[..., None], **numbers))

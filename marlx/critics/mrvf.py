@@ -1,4 +1,4 @@
-"""The joint value of MRVF: Q_jt(tau, u) from features of each agent and its action, without any constraint.
+"""The joint value of MRVF: Q_jt(tau, u) from features of each agent and its action, without a constraint.
 
     f_i = relu(F(h_i)[u_i]);    Q_jt = w relu(W (f_1 || .. || f_N) + b + net(s)) + c
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from marlx_envs.options import choice, flag, size
 
 from marlx.critics.base import OfMemories
@@ -33,12 +34,20 @@ class FeatureValue(OfMemories):
     )
     value_width: int = size(128, "width of the joint value's layer over all agents", high=4096)
     feature_width: int = size(64, "features F of each agent and its action in the joint value", high=4096)
+    critic_monotone: bool = flag(
+        False, "make the joint value monotone in the features of agents and actions, as a mixer is in utilities"
+    )
     critic_sees_state: bool = flag(True, "give the joint value the state; the paper does not in two easy SMAC maps")
     critic_state_width: int = size(64, "width of the three layers of the state in the joint value", high=4096)
 
     @property
     def _network(self) -> "_Network":
         return _Network(self)
+
+
+def _absolute(x: jax.Array, kernel: jax.Array, *how: Any, **more: Any) -> jax.Array:
+    """The product of a layer, with the absolute values of its weights."""
+    return jax.lax.dot_general(x, jnp.abs(kernel), *how, **more)
 
 
 class _Network(nn.Module):
@@ -50,7 +59,9 @@ class _Network(nn.Module):
     def __call__(self, memory: jax.Array, state: jax.Array, *actions: jax.Array) -> list[jax.Array]:
         o = self.options
         fan_in = o.n_agents * o.feature_width + o.critic_state_width * o.critic_sees_state
-        first, out = linear(o.value_width, fan_in, name="first"), linear(1, o.value_width, name="out")
+        product = _absolute if o.critic_monotone else None
+        first = linear(o.value_width, fan_in, name="first", product=product)
+        out = linear(1, o.value_width, name="out", product=product)
         of_state = self._of_state(state, fan_in) if o.critic_sees_state else 0.0
         features = self._features(memory)
         return [out(nn.relu(first(features(u).reshape(len(u), -1)) + of_state))[:, 0] for u in actions]

@@ -62,14 +62,17 @@ def _expected(
     def remembered(params: Any, room: str) -> np.ndarray:
         return reference.memories(params[room]["memory"]["params"], inputs, starts)
 
-    own, critics = remembered(live, "agent"), [remembered(p, "critic") for p in (live, constant, other)]
+    every = (live, constant, other)
+    owns, critics = ([remembered(p, room) for p in every] for room in ("agent", "critic"))
 
-    def q(t: int, r: int, number: int, preceding: Any) -> np.ndarray:
-        p = live["agent"]["rounds"]["params"]
-        return reference.utilities(p, method.rounds, number, own[t, r], observation[t, r], preceding)
+    def q(which: int, t: int, r: int, number: int, preceding: Any) -> np.ndarray:
+        p = every[which]["agent"]["rounds"]["params"]
+        return reference.utilities(p, method.rounds, number, owns[which][t, r], observation[t, r], preceding)
 
     def joint(which: int, t: int, r: int, actions: Any) -> float:
-        p = (live, constant, other)[which]["critic"]["value"]["params"]
+        p = every[which]["critic"]["value"]["params"]
+        if method.critic.critic_monotone:
+            p = {**p, **{name: {**p[name], "kernel": np.abs(p[name]["kernel"])} for name in ("first", "out")}}
         return reference.joint_value(p, critics[which][t, r], state[t, r], actions, A)
 
     def mixed(number: int, utilities: np.ndarray, t: int, r: int) -> float:
@@ -78,15 +81,16 @@ def _expected(
             p = jax.tree.map(lambda x: x[number], p)
         return reference.qmix(p, utilities, state[t, r], method.mixer.mixing_width, method.mixer.hypernet_width)
 
-    def rounds(t: int, r: int) -> tuple[list[Any], list[Any], int]:
+    def rounds(t: int, r: int, which: tuple[int, int] = (0, 1)) -> tuple[list[Any], list[Any], int]:
         """Utilities and greedy joint actions of all rounds, and the number of the last accepted."""
         found: list[Any] = []
         chosen: list[Any] = [None]
         for number in range(k):
-            found.append(q(t, r, number, chosen[-1]))
+            found.append(q(which[0], t, r, number, chosen[-1]))
             chosen.append(np.where(available[t, r], found[-1], -np.inf).argmax(-1))
+        values = [joint(which[1], t, r, u) for u in chosen[1:]]
         accepted = 0
-        while accepted + 1 < k and joint(1, t, r, chosen[accepted + 2]) > joint(1, t, r, chosen[accepted + 1]):
+        while accepted + 1 < k and values[accepted + 1] > values[accepted]:
             accepted += 1
         return found, chosen[1:], accepted
 
@@ -96,7 +100,8 @@ def _expected(
         for t in range(SLOTS):
             if not b.valid[t, r]:
                 continue
-            _, later, accepted = played[t + 1][r]
+            target = method.composition.bootstrap == "target"
+            _, later, accepted = rounds(t + 1, r, (2, 2)) if target else played[t + 1][r]
             discount = method.training.gamma * (1 - float(b.terminated[t, r]))
             ys = [float(b.rewards[t, r]) + discount * joint(2, t + 1, r, u) for u in (*later, later[accepted])]
             aimed.append(ys)
@@ -128,6 +133,7 @@ def _expected(
         ),
         pytest.param({}, {"strict": False, "learnt_actions": "recorded"}, marks=pytest.mark.slow),
         pytest.param({}, {"rounds": 1}, marks=pytest.mark.slow),
+        ({}, {"bootstrap": "target", "critic_monotone": True}),
     ],
 )
 def test_loss_and_gradient_equal_loops(training: dict[str, Any], section: dict[str, Any]) -> None:
@@ -335,6 +341,43 @@ def _frequencies(method: MRVF, state: Any, view: Any, epsilon: float, draws: int
     many = jax.tree.map(lambda x: jnp.repeat(x, draws, 0), view)
     _, actions = jax.jit(method.act)(state, method.initial_carry(draws), many, jax.random.key(1), jnp.float32(epsilon))
     return np.bincount(np.ravel_multi_index(tuple(np.asarray(actions).T), (A,) * N), minlength=A**N) / draws
+
+
+def test_a_round_preselected_for_an_episode_stays() -> None:
+    """Of each team its own; another in the next episode."""
+    method, count = learner(preselection=1.0, preselected="episode", preselection_first=True), 300
+    live, _ = parameters(method)
+    state, view = method.init(jax.random.key(0))._replace(params=live), jax.tree.map(lambda x: x[0, :1], batch(3).view)
+    many, act = jax.tree.map(lambda x: jnp.repeat(x, count, 0), view), jax.jit(method.act)
+    carry, rounds = method.initial_carry(count), []
+    for slot, starts in enumerate((True, False, False, True)):
+        several = many._replace(starts=jnp.full(count, starts))
+        greedy = jax.jit(method._play)(
+            live,
+            method._remember(live, (carry.agent, carry.critic), jax.tree.map(lambda x: x[None], several)),
+            jax.tree.map(lambda x: x[None], several),
+        ).greedy[:, 0]
+        carry, actions = act(state, carry, several, jax.random.key(slot), jnp.float32(0.5))
+        rounds.append(np.asarray(carry.preselected))
+        np.testing.assert_array_equal(actions, mrvf.of_round(greedy, carry.preselected))  # epsilon does not touch it
+    np.testing.assert_array_equal(rounds[1], rounds[0])
+    np.testing.assert_array_equal(rounds[2], rounds[0])
+    assert (rounds[3] != rounds[0]).mean() > 0.5 and (np.bincount(rounds[0], minlength=3) > 60).all()
+
+
+def test_preselection_comes_first_where_asked_for() -> None:
+    """With p = 0.4 the last round's greedy action as it is; else uniform with 0.3, or the final one."""
+    method = learner(preselection=0.4, preselected="last", preselection_first=True)
+    live, _ = parameters(method)
+    state, view = method.init(jax.random.key(0))._replace(params=live), jax.tree.map(lambda x: x[0, :1], batch(3).view)
+    view = view._replace(available=jnp.ones_like(view.available))
+    played = jax.jit(method.play)(live, jax.tree.map(lambda x: x[None], view))
+    last, final = (int(np.ravel_multi_index(tuple(x[0, 0]), (A,) * N)) for x in (played.greedy[2], played.final))
+    expected = np.full(A**N, 0.6 * 0.3 / A**N)
+    expected[last] += 0.4
+    expected[final] += 0.6 * 0.7
+    np.testing.assert_allclose(_frequencies(method, state, view, 0.3), expected, atol=0.012)
+    assert last != final
 
 
 @pytest.mark.parametrize("preselection, number", [(0.0, 1), (1.0, 2)])
