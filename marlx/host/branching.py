@@ -74,8 +74,7 @@ def _newest(source: Run, experiment: Experiment) -> Saved:
     told: list[str] = []
     uneven = False
     checkpoints = Checkpoints(source.path)
-    spec = experiment.make_environment().spec
-    before, after = (x.plan(spec).evaluations for x in (source.experiment, experiment))
+    before, after = map(_evaluations, (source.experiment, experiment))
     try:
         for saved in checkpoints.newest_first(told.append):
             recorded = saved.notes["recorded"]
@@ -90,6 +89,11 @@ def _newest(source: Run, experiment: Experiment) -> Saved:
             "training.total_steps is no multiple of evaluation.interval"
         )
     raise UsageError(f"{source.path} has no whole checkpoint to go on from{'; ' * bool(told)}{'; '.join(told)}")
+
+
+def _evaluations(experiment: Experiment) -> tuple[int, ...]:
+    """The iterations after which a run has an evaluation."""
+    return experiment.plan(experiment.make_environment().spec).evaluations
 
 
 def _rows(source: Run, lanes: Lanes, saved: Saved) -> npt.NDArray[np.int64]:
@@ -121,9 +125,9 @@ def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArra
     share = env_steps[rows].sum(dtype=int) / max(1, notes["steps_before"] + env_steps.sum(dtype=int))
     times: dict[str, Any] = {name: round(share * notes[name], 3) for name in ("seconds", "busy") if name in notes}
     fresh = {"firsts": [0], "count": len(rows), "steps_before": 0, **times, "dead": dead}
-    evaluations = len(source.experiment.plan(source.experiment.make_environment().spec).evaluations)
     chunk = notes["firsts"][-1], notes["count"]
-    past = metrics.of_chunk(source.path, len(source.lanes), evaluations, *chunk, notes["recorded"])
+    every = len(_evaluations(source.experiment))
+    past = metrics.of_chunk(source.path, len(source.lanes), every, *chunk, notes["recorded"])
     metrics.Recorder(path).take(past, notes["count"], rows)
     checkpoints = Checkpoints(path)
     checkpoints.save({**notes, **fresh}, {name: array[rows] for name, array in saved.arrays.items()})
