@@ -11,7 +11,7 @@ from marlx_envs.options import UsageError
 from marlx.experiment import Experiment
 from marlx.host import directory, limits, metrics, provenance, seed_ids
 from marlx.host.checkpoints import Checkpoints, Saved
-from marlx.host.files import write_toml
+from marlx.host.files import check_space, write_toml
 from marlx.host.lanes import Lanes
 from marlx.host.results import Run, recorded
 
@@ -118,6 +118,8 @@ def _rows(source: Run, lanes: Lanes, saved: Saved) -> npt.NDArray[np.int64]:
 
 def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArray[np.int64]) -> None:
     """The files of the new run; experiment.toml, which makes it one, is the last."""
+    arrays = {name: array[rows] for name, array in saved.arrays.items()}
+    check_space(path, 2 * sum(array.nbytes for array in arrays.values()))  # two checkpoints stay
     notes, columns = saved.notes, lanes.columns()
     mine = [dict(zip(columns, lane, strict=True)) for lane in zip(*(x.tolist() for x in columns.values()), strict=True)]
     dead = [entry for entry in notes["dead"] if {name: entry[name] for name in columns} in mine]
@@ -130,8 +132,10 @@ def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArra
     past = metrics.of_chunk(source.path, len(source.lanes), every, *chunk, notes["recorded"])
     metrics.Recorder(path).take(past, notes["count"], rows)
     checkpoints = Checkpoints(path)
-    checkpoints.save({**notes, **fresh}, {name: array[rows] for name, array in saved.arrays.items()})
-    checkpoints.close()
+    try:
+        checkpoints.save({**notes, **fresh}, arrays)
+    finally:
+        checkpoints.close()
     same = source.record["hardware"]["platform"] == provenance.hardware()["platform"]
     layout = ["layout"] if same else []  # else another width suits
     names = ("format", "base_seed", "grid", "versions", "code", *layout)

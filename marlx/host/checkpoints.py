@@ -9,12 +9,11 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ import numpy.typing as npt
 from marlx_envs.options import UsageError
 
 from marlx.host.directory import CHECKPOINTS
-from marlx.host.files import DiskError
+from marlx.host.files import DiskError, remove_folder
 from marlx.host.parameters import place_name
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a folder until it is committed
@@ -57,7 +56,7 @@ class Checkpoints:
         self._orbax, self._folder = orbax, directory / CHECKPOINTS
         with _disk("make", self._folder):
             for path in _unfinished(self._folder):
-                _remove_folder(path)
+                remove_folder(path)
             options = orbax.CheckpointManagerOptions(
                 save_root_metadata=False,
                 async_options=orbax.AsyncOptions(timeout_secs=PATIENCE),
@@ -107,9 +106,13 @@ class Checkpoints:
         """Waits, and lets go of the threads. Raises `DiskError`."""
         try:
             self.wait()
-        finally:
-            with _disk("close", self._folder):
+        except DiskError:
+            with suppress(Exception):  # which says no more than the first
                 self._manager.close()
+            _settle(self._folder)
+            raise
+        with _disk("close", self._folder):
+            self._manager.close()
 
     def newest_first(self, told: Callable[[str], None]) -> Iterator[Saved]:
         """Whole checkpoints, the newest first; `told` hears of every one that is damaged."""
@@ -214,16 +217,14 @@ def _unfinished(folder: Path) -> list[Path]:
     return list(folder.glob(f"*{UNFINISHED}*"))
 
 
-def _remove_folder(path: Path) -> None:
-    """Removes a folder; a save that failed earlier in this process may still put files there for a moment."""
-    for pause in (0.1, 0.3, 1.0, 3.0, None):
-        try:
-            shutil.rmtree(path)
+def _settle(folder: Path) -> None:
+    """Waits, seconds at most, until the threads of a failed save put nothing more into a folder; orbax does not."""
+    before = None
+    for _ in range(20):
+        if (found := list(os.walk(folder))) == before:
             break
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY or pause is None:
-                raise
-            time.sleep(pause)
+        before = found
+        time.sleep(0.2)
 
 
 def _marked(notes: Mapping[str, Any]) -> tuple[int, float]:
@@ -245,9 +246,11 @@ def _silence() -> None:
     """Keeps orbax and tensorstore from printing what is raised here again, as the one line of a `DiskError`.
 
     orbax logs its errors with their tracebacks; a write of tensorstore that fails after another one has ended the event
-    loop reports to a loop that is closed, from a thread of its own, by way of `sys.unraisablehook`.
+    loop reports to a loop that is closed, from a thread of its own, by way of `sys.unraisablehook`, or is logged by
+    asyncio when its task is forgotten.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(lambda told: "orbax" not in told.getMessage())
     show = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

@@ -15,7 +15,6 @@ import fcntl
 import itertools
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from marlx_envs.options import UsageError, shown
 
-from marlx.host.files import DiskError, append_line, disk
+from marlx.host.files import DiskError, append_line, disk, remove_folder
 
 EXPERIMENT = "experiment.toml"
 RECORD = "run.toml"
@@ -161,7 +160,8 @@ def release(path: Path, keep: bool) -> None:
         for name in (EXPERIMENT, RECORD, EVENTS):
             (path / name).unlink(missing_ok=True)
         for name in (PARTS, PARAMETER_PARTS, CHECKPOINTS, *TRACKED):
-            shutil.rmtree(path / name, ignore_errors=True)
+            with suppress(OSError):
+                remove_folder(path / name)
         if not keep:
             path.rmdir()
 

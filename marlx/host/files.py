@@ -1,9 +1,11 @@
 """Files that are written whole or not at all; what the disk refuses becomes an error of one line."""
 
+import errno
 import os
 import re
 import shutil
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -66,6 +68,22 @@ def sweep(folder: Path, names: Iterable[str]) -> None:
         for path in sorted(folder.iterdir()):
             if ours.fullmatch(path.name) and path.is_file():
                 path.unlink()
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder with all in it. A write that failed earlier may still put files there for a moment.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    for pause in (0.1, 0.3, 1.0, 3.0, None):
+        try:
+            shutil.rmtree(path)
+            break
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or pause is None:
+                raise
+            time.sleep(pause)
 
 
 def write_toml(path: Path, values: Mapping[str, Any]) -> None:

@@ -50,7 +50,7 @@ def interrupts() -> Iterator[None]:
     asked: float | None = None  # since when one waits for an import
 
     def passed_over(lost: "sys.UnraisableHookArgs") -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
+        if issubclass(lost.exc_type, KeyboardInterrupt) and not again.over:
             again.soon(0.01)
         else:
             usual(lost)
@@ -72,7 +72,8 @@ def interrupts() -> Iterator[None]:
         yield
     finally:
         again.over = True
-        sys.unraisablehook = usual
+        if sys.unraisablehook is passed_over:  # else someone's own, which was set inside, stays
+            sys.unraisablehook = usual
         if mine:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

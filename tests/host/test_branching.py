@@ -1,9 +1,13 @@
 """Some seeds of a stopped run go on in a run of their own, as they would have there."""
 
+import errno
+import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from etils import epath
 
 import marlx
 from marlx.host import branching, checkpoints, directory
@@ -92,6 +96,31 @@ def test_more_steps_that_cannot_be_are_told(finished: Path, tmp_path: Path, caps
         uneven, "--continue", "--steps", "480"
     )
     assert not (tmp_path / "long").exists()
+
+
+def test_a_branch_that_the_disk_has_no_space_for_leaves_nothing(
+    five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Known beforehand, or met in the middle of its checkpoint."""
+    words = ["repeat", str(five), "--continue", "--quiet", "--out", str(tmp_path / "two")]
+    usage = shutil.disk_usage(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000))
+        assert main(words) == 2
+    assert f"marlx: the disk of {tmp_path}/two is full: the run needs about" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(epath.Path, "write_text", refuse)  # as orbax writes the notes, in the background
+        assert main(words) == 2
+    assert re.fullmatch(
+        rf"marlx: cannot save in {tmp_path}/two/checkpoints: .*No space left.*\n", capsys.readouterr().err
+    )
+    assert not (tmp_path / "two").exists()
+    assert main(words) == 0
 
 
 def test_dead_seeds_stay_dead_in_a_branch(five: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which checkpoints there are, what they hold, and when one is due."""
 
+import logging
 import os
 import shutil
 import threading
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from marlx.host import checkpoints, job, keeper
+from marlx.host import checkpoints, files, job, keeper
 from marlx.host.checkpoints import Checkpoints
 from marlx.host.loop import Position
 from marlx.program import Program
@@ -120,14 +121,22 @@ def test_what_a_failed_save_still_writes_is_no_obstacle(tmp_path: Path, monkeypa
             left.rmdir()
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.shutil, "rmtree", outrun)
-        patch.setattr(checkpoints.time, "sleep", pauses.append)
+        patch.setattr(files.shutil, "rmtree", outrun)
+        patch.setattr(files.time, "sleep", pauses.append)
         opened = Checkpoints(tmp_path)
     assert pauses == [0.1, 0.3]
     opened.save({"count": 1}, {"x": np.arange(3.0)})
     opened.close()
     (saved,) = Checkpoints(tmp_path).newest_first(pytest.fail)
     assert saved.number == 0 and saved.arrays["x"].tolist() == [0, 1, 2]
+
+
+def test_the_tasks_of_a_failed_save_are_not_logged_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What other programs forget is."""
+    Checkpoints(tmp_path).close()
+    for place in ("site-packages/orbax/checkpoint/type_handlers.py", "own.py"):
+        logging.getLogger("asyncio").error("Task exception was never retrieved\nfuture: defined at %s:114", place)
+    assert [told.getMessage().endswith("own.py:114") for told in caplog.records] == [True]
 
 
 def test_saving_goes_on_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

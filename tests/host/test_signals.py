@@ -86,6 +86,29 @@ def test_an_interrupt_is_not_lost_in_a_hook_of_the_garbage_collector() -> None:
     assert not waiting
 
 
+def test_a_hook_that_is_set_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the one for threads of a save that failed, which may still work when the command is over."""
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_type))
+
+    def quiet(lost: "sys.UnraisableHookArgs") -> None:
+        if lost.exc_type is not RuntimeError:
+            before(lost)
+
+    class Lost:
+        def __init__(self, error: type[BaseException]) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    with signals.interrupts():
+        before, sys.unraisablehook = sys.unraisablehook, quiet
+    for error in (RuntimeError, ValueError, KeyboardInterrupt):
+        Lost(error)
+    assert told == [ValueError, KeyboardInterrupt]
+
+
 @pytest.mark.usefixtures("usual_interrupt")
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_waits_for_an_import(times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
