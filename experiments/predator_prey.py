@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from marlx.analysis.plots import learning_curves
     from marlx.host.drawing import curve
     from marlx.host.lanes import Lanes
-    from marlx.host.results import difference
+    from marlx.host.results import differences, in_words
 
     check_names("method", options.methods, marlx.ALGORITHMS)
     screen, curves, rows, frames = console(), [], [], []
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out = options.runs / f"{method}_{penalty:g}"
         if options.so_far:
             run = marlx.load_run(out)
-            if other := difference(run, Lanes(experiment, list(range(options.seeds)), {}), 0):
-                raise UsageError(f"{out} holds another run: {other}")
+            if other := differences(run, Lanes(experiment, list(range(options.seeds)), {}), 0):
+                raise UsageError(f"{out} holds another run: {in_words(other)}")
         else:
             run = marlx.train(experiment, seeds=options.seeds, out=out, resume=(out / "run.toml").exists())
         curves.append(curve(run, "evaluation_return", f"{method}, p = {penalty:g}"))

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from marlx_envs.options import UsageError, shown, unknown
 
+from marlx.host.commands import words
 from marlx.host.files import DiskError, disk
 
 MOST = 2_000_000_000
 
 
 def whole(word: str, least: int = 0) -> int:
-    """A whole number, as 200000 or 200_000."""
-    if not re.fullmatch(r"[0-9]+(_[0-9]+)*", word) or not least <= int(word) <= MOST:
-        raise ArgumentTypeError(f"must be a whole number from {least} to {MOST}, not {shown(word)}")
-    return int(word)
+    """A whole number, as 200000, 200_000 or 2e5."""
+    try:
+        return words.whole("", word, least, MOST)
+    except UsageError as error:  # argparse says after which option
+        raise ArgumentTypeError(str(error).strip()) from error
 
 
 def positive(word: str) -> int:

@@ -206,14 +206,21 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)  # to Python True is a whole number
 
 
-def difference(run: Run, lanes: Lanes, base_seed: int) -> str | None:
-    """In which ways a run is another one than asked for, in words; None if it is the same."""
+def differences(run: Run, lanes: Lanes, base_seed: int) -> dict[str, str]:
+    """In which ways a run is another one than asked for: names, as "training.total_steps", and the two values."""
     asked, found = _identity(lanes, base_seed), _identity(run.lanes, run.record["base_seed"])
-    names = [name for name in (*asked, *found) if asked.get(name) != found.get(name)]
-    names = list(dict.fromkeys(names))
-    lines = [f"{name} is {_set(found, name)} there, not {_set(asked, name)}" for name in names[:MOST_SHOWN]]
-    more = f"; and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return "; ".join(lines) + more or None
+    return {
+        name: f"{_set(found, name)} there, not {_set(asked, name)}"
+        for name in dict.fromkeys((*asked, *found))
+        if asked.get(name) != found.get(name)
+    }
+
+
+def in_words(differing: Mapping[str, str]) -> str:
+    """`differences` in one line, the first few of them."""
+    lines = [f"{name} is {values}" for name, values in differing.items()]
+    more = [f"and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
+    return "; ".join([*lines[:MOST_SHOWN], *more])
 
 
 def _set(values: Mapping[str, Any], name: str) -> str:

@@ -16,7 +16,7 @@ from marlx.host.files import check_toml
 from marlx.host.job import Job, Settings
 from marlx.host.lanes import Grid, Lanes
 from marlx.host.provenance import code, rewritten
-from marlx.host.results import Run, difference, load_run, recorded
+from marlx.host.results import Run, differences, in_words, load_run, recorded
 from marlx.host.tracking import check_mode, check_tensorboard
 
 
@@ -60,10 +60,9 @@ def train(
     lanes = Lanes(experiment, ids, dict(grid or {}))
     existing = load_run(out) if out is not None and directory.holds_run(directory.locate(out)) else None
     if existing:
-        other = difference(existing, lanes, base_seed)
-        if other:
+        if other := differences(existing, lanes, base_seed):
             advice = _to_go_on(existing, experiment, other) or ("" if resume else "; choose another --out")
-            raise UsageError(f"{existing.path} holds another run: {other}{advice}")
+            raise UsageError(f"{existing.path} holds another run: {in_words(other)}{advice}")
         if not resume:
             raise UsageError(
                 f"{existing.path} holds this run already; go on with it by --resume, or choose another --out"
@@ -97,10 +96,10 @@ def train(
                 directory.release(path, kept)
 
 
-def _to_go_on(existing: Run, experiment: Experiment, other: str) -> str:
+def _to_go_on(existing: Run, experiment: Experiment, other: Iterable[str]) -> str:
     """How a run becomes the one asked for, if more steps are all that is `other`."""
-    before, total = (x.training["total_steps"] for x in (existing.experiment, experiment))
-    if total <= before or other != f"training.total_steps is {before} there, not {total}":
+    total = experiment.training["total_steps"]
+    if list(other) != ["training.total_steps"] or total <= existing.experiment.training["total_steps"]:
         return ""
     return f"; `marlx repeat {existing.path} --continue --steps {total} --out DIR` goes on from it"
 

@@ -19,7 +19,7 @@ from marlx.experiment import SECTIONS, Experiment, configure
 from marlx.host import directory, seed_ids, shares
 from marlx.host.files import check_toml, read_toml, write_toml, write_whole
 from marlx.host.lanes import Lanes, check_distinct
-from marlx.host.results import Run, difference, load_run
+from marlx.host.results import Run, differences, load_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ def _state(sweep: Sweep, cell: Cell, seeds: list[int], path: Path) -> State:
         lanes, written = run.lanes, run.tidy()
     except UsageError:
         return State(cell, "damaged", 0.0)
-    if difference(run, Lanes(cell.experiment, seeds, cell.grid), sweep.base_seed):
+    if differences(run, Lanes(cell.experiment, seeds, cell.grid), sweep.base_seed):
         return State(cell, "other", 0.0)
     total = cell.experiment.training["total_steps"] * len(lanes)
     lane = [name for name in written.columns if name not in ("env_steps", "name", "value")]

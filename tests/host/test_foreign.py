@@ -20,7 +20,7 @@ from marlx.host import directory, files, launcher, metrics, parameters
 from marlx.host.checkpoints import Checkpoints
 from marlx.host.cli import main
 from marlx.host.lanes import MOST_POINTS, Lanes, check_distinct
-from marlx.host.results import difference
+from marlx.host.results import differences
 from marlx.host.sweep import PLAN, prepare, read_sweep
 
 from .conftest import SMALL
@@ -335,7 +335,7 @@ def test_a_large_payoff_file_that_changed_is_another_game(tmp_path: Path, capsys
     experiment = marlx.configure(*game)
     write_run(path, Lanes(experiment, [0, 1]), status="interrupted")
     run = marlx.load_run(path)
-    assert difference(run, Lanes(experiment, [0, 1]), 0) is None
+    assert not differences(run, Lanes(experiment, [0, 1]), 0)
     assert len(run.experiment.environment["payoff_digest"]) == 32
     assert run.experiment.replace("evaluation.episodes=3").environment == run.experiment.environment
     payoff[7, 7] = 1
@@ -346,7 +346,7 @@ def test_a_large_payoff_file_that_changed_is_another_game(tmp_path: Path, capsys
         one_line(capsys, "experiment.toml: environment.payoff file")
     assert marlx.configure(*game).environment["payoff_digest"] != experiment.environment["payoff_digest"]
     np.save(file, np.zeros((400, 400), np.int8))  # the same numbers in another way
-    assert difference(marlx.load_run(path), Lanes(experiment, [0, 1]), 0) is None
+    assert not differences(marlx.load_run(path), Lanes(experiment, [0, 1]), 0)
 
 
 def test_a_payoff_that_could_not_be_read_again_is_refused_before_training(

@@ -21,7 +21,7 @@ from marlx.host.cli import main
 from marlx.host.files import DiskError
 from marlx.host.lanes import Lanes
 from marlx.host.metrics import Recorder
-from marlx.host.results import difference, plain
+from marlx.host.results import differences, in_words, plain
 from marlx.host.signals import Interrupted
 
 from .conftest import SMALL
@@ -61,7 +61,7 @@ def test_experiment_toml_repeats_the_run(finished: Path) -> None:
         from_dict(values).to_dict()
         == from_dict(experiment().to_dict() | {"environment": values["environment"]}).to_dict()
     )
-    assert difference(marlx.load_run(finished), Lanes(experiment(), [0, 1]), 0) is None
+    assert not differences(marlx.load_run(finished), Lanes(experiment(), [0, 1]), 0)
 
 
 def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
@@ -72,11 +72,10 @@ def test_lists_as_payoffs_are_kept(tmp_path: Path) -> None:
     work.ledger.open(work.fleet, 1)
     run = marlx.load_run(tmp_path / "run")
     assert run.experiment.environment["payoff"] == [[1, 2.5], [0, -1]]
-    assert difference(run, lanes, 0) is None
-    assert (
-        difference(run, Lanes(experiment(), [0, 1]), 0)
-        == "environment.payoff is [[1, 2.5], [0, -1]] there, not 'resq79'"
-    )
+    assert not differences(run, lanes, 0)
+    other = differences(run, Lanes(experiment(), [0, 1]), 0)
+    assert other == {"environment.payoff": "[[1, 2.5], [0, -1]] there, not 'resq79'"}
+    assert in_words(other) == "environment.payoff is [[1, 2.5], [0, -1]] there, not 'resq79'"
 
 
 def test_a_run_outlives_its_payoff_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
