@@ -1,4 +1,4 @@
-"""Methods whose joint value says who contributes: by agents and pairs, or by groups."""
+"""Methods whose joint value says who contributes: by agents and pairs, by groups, or to coalitions."""
 
 from marlx.algorithms.method import Method
 
@@ -15,4 +15,10 @@ Method(
     source="Zang et al. 2023 (GoMARL)",
     composition={"mixer": "gomarl"},
     defaults={"agent.head": "group_state", "training.loss_scale": 0.5},
+)
+Method(
+    name="shaq",
+    summary="sum of the utilities, larger where not greedy, by what agents contribute to coalitions",
+    source="Wang et al. 2022 (SHAQ)",
+    composition={"mixer": "shaq"},
 )

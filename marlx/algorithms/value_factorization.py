@@ -296,9 +296,12 @@ class ValueFactorization:
         best, observation = take(played.utilities, greedy), played.view.observation
         return Context(best, actions, played.memories, observation, played.group_state, state.variables, key)
 
-    def _mix(self, params: Params, utilities: jax.Array, state: jax.Array, context: Context) -> jax.Array:
+    def _mix(
+        self, params: Params, utilities: jax.Array, state: jax.Array, context: Context, bootstrap: bool = False
+    ) -> jax.Array:
         """Joint values [T B G]: one value (G = 1), or one for each agent when the mixer keeps them apart."""
-        values = self.mixer.apply(params["mixer"], utilities, state, context)
+        mix = self.mixer.bootstrap if bootstrap else self.mixer.apply
+        values = mix(params["mixer"], utilities, state, context)
         apart = self.mixer.keeps_apart
         shape = utilities.shape if apart else utilities.shape[:-1]
         _check_returned(f"algorithm.mixer={self.composition.mixer}", values, "a joint value", shape)
@@ -343,7 +346,7 @@ class ValueFactorization:
 
             def value_at(actions: jax.Array) -> jax.Array:
                 context = self._context(state, played, actions, key)
-                return self._mix(target, take(played.utilities, actions), batch.view.state, context)
+                return self._mix(target, take(played.utilities, actions), batch.view.state, context, bootstrap=True)
 
         numbers = {"gamma": training.gamma, "lambda_": training.td_lambda}
         at_greedy = value_at(greedy)

@@ -3,7 +3,7 @@
 A mixer is a frozen dataclass of options made with the sizes of a team, so that it can be used alone:
 `mixer = QMIX(n_agents=2, state_size=4); params = mixer.init(key); mixer.apply(params, utilities, state)`.
 Sizes that a mixer declares beside the two of `Mixer` are asked for too: n_actions by QPLEX, observation_size by Qatten
-and NA2Q, memory_size by NA2Q and GoMARL, group_width by GoMARL. These four read a `Context` as well.
+and NA2Q, memory_size by NA2Q and GoMARL, group_width by GoMARL. These four, and SHAQ, read a `Context` as well.
 """
 
 import abc
@@ -58,6 +58,12 @@ class Mixer(abc.ABC):
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
         """Joint values: utilities [.. N], state [.. D] -> [..]."""
+
+    def bootstrap(
+        self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
+    ) -> jax.Array:
+        """What targets bootstrap from, [..]; arguments as for `apply`, which it is unless a mixer has another."""
+        return self.apply(params, utilities, state, context)
 
     def check_sizes(self, utilities: jax.Array, state: jax.Array | None = None) -> None:
         """Raises `UsageError` unless utilities are [.. N] and the state, where it is read, [.. D]."""

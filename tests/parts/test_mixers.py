@@ -18,7 +18,7 @@ from marlx.mixers.qmix import QMIX, mix
 from tests.parts.gradients import as_float64, assert_close, finite_differences
 
 N, D, A, O, H, G = 3, 10, 4, 5, 8, 6
-BUILT_IN = ("feed_forward", "gomarl", "independent", "na2q", "qatten", "qmix", "qplex", "vdn")
+BUILT_IN = ("feed_forward", "gomarl", "independent", "na2q", "qatten", "qmix", "qplex", "shaq", "vdn")
 
 
 def _qmix_numbers(monotone: bool) -> tuple[jax.Array, jax.Array]:
@@ -139,7 +139,7 @@ def test_a_state_of_another_size_is_one_line(name: str) -> None:
     assert str(error.value) == f"state of this {type(mixer).__name__} must be [.. {D}], not [4 2 {D - 1}]"
 
 
-@pytest.mark.parametrize("name", ["gomarl", "na2q", "qatten", "qplex"])
+@pytest.mark.parametrize("name", ["gomarl", "na2q", "qatten", "qplex", "shaq"])
 def test_a_mixer_that_reads_a_context_asks_for_it(name: str) -> None:
     mixer = _made(name)
     utilities, state, _ = _inputs(mixer, (4, 2))
