@@ -12,6 +12,7 @@ from marlx import exploration
 from marlx.agents import AgentOptions
 from marlx.algorithms.method import Parts
 from marlx.algorithms.profiles import PROFILES
+from marlx.algorithms.softmax import SoftmaxOptions
 from marlx.intrinsic import INTRINSICS
 from marlx.intrinsic.base import Intrinsic
 from marlx.mixers import MIXERS
@@ -19,7 +20,7 @@ from marlx.mixers.base import Mixer
 from marlx.weightings import WEIGHTINGS
 from marlx.weightings.base import Weighting
 
-TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda")
+TARGETS = ("td_lambda", "sarsa_lambda", "q_lambda", "softmax")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,11 @@ class Composition(Common):
 
     mixer: str = choice("qmix", "how utilities become a joint value", MIXERS)
     weighting: str = choice("uniform", "weights of the squared errors", WEIGHTINGS)
-    target: str = choice("td_lambda", "bootstrap and return; td_lambda=0 is one-step double-Q", TARGETS)
+    target: str = choice(
+        "td_lambda",
+        "bootstrap and return; td_lambda=0 is one-step double-Q; softmax: td_lambda from RES's average",
+        TARGETS,
+    )
     critic: str = choice("none", "unrestricted joint critic that targets bootstrap from", ("none", "central"))
     residual: str = choice(
         "none",
@@ -83,6 +88,8 @@ def parts(values: Mapping[str, Any]) -> Parts:
         found.append((CriticOptions, {}))
     if composition.residual != "none":
         found.append((ResidualOptions, {}))
+    if composition.target == "softmax":
+        found.append((SoftmaxOptions, {}))
     return found
 
 

@@ -11,7 +11,7 @@ rewards.
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -19,11 +19,12 @@ import jax.numpy as jnp
 from marlx_envs.base import Spec
 from marlx_envs.options import UsageError, chosen, described
 
-from marlx import exploration, targets
+from marlx import exploration
 from marlx.agents import Agent, AgentOptions, take
 from marlx.algorithms import learner
 from marlx.algorithms.composition import Composition, intrinsic_of, parts, sized, sizes_of
 from marlx.algorithms.learner import LearnerState, Played
+from marlx.algorithms.softmax import SoftmaxOptions, deviations, softmax_value
 from marlx.critics.central import JointCritic, beside_greedy, residual
 from marlx.intrinsic.base import Intrinsic
 from marlx.losses import masked_mean, squared_error
@@ -31,6 +32,7 @@ from marlx.mixers import MIXERS
 from marlx.mixers.base import Context, Mixer
 from marlx.mixers.feed_forward import FeedForward
 from marlx.settings import Training
+from marlx.targets import q_lambda, sarsa_lambda, td_lambda
 from marlx.types import Algorithm, Batch, Metrics, Params, Progress, View
 from marlx.weightings import WEIGHTINGS
 from marlx.weightings.base import Evidence, Weighting
@@ -70,7 +72,10 @@ def make(
         extra = JointCritic(own, FeedForward(spec.n_agents, spec.state_size, section["residual_width"]))
     scale = section.get("critic_loss_scale", 1.0)
     intrinsic = intrinsic_of(composition, sizes, section)
-    made = ValueFactorization(network, mixer, weighting, critic, extra, intrinsic, scale, composition, training, axis)
+    softmax = SoftmaxOptions(**chosen(SoftmaxOptions, section)) if composition.target == "softmax" else None
+    made = ValueFactorization(
+        network, mixer, weighting, critic, extra, intrinsic, scale, composition, training, axis, softmax
+    )
     _check_together(made, spec)
     return made
 
@@ -81,6 +86,11 @@ def _check_together(made: "ValueFactorization", spec: Spec) -> None:
         raise UsageError(
             f"algorithm.mixer={names.mixer} has no joint value, which a weighting, critic or residual needs; "
             f"valid: {', '.join(name for name, entry in MIXERS.items() if not entry.load().keeps_apart)}"
+        )
+    if made.softmax and (made.mixer.keeps_apart or made.critic):
+        part = f"critic={names.critic}" if made.critic else f"mixer={names.mixer}"
+        raise UsageError(
+            f"algorithm.target=softmax is over joint values of a mixer, and does not go with algorithm.{part}"
         )
     head, given = made.mixer.agent_head, made.agent.options.head
     if head not in (None, given):
@@ -121,6 +131,15 @@ def _monotone_mixers(sizes: dict[str, Any], head: str) -> list[str]:
     return sorted(found)
 
 
+class Targets(NamedTuple):
+    """What errors are measured from; constants."""
+
+    td: jax.Array  # y [T B G]
+    critic: jax.Array | None = None  # [T B], the target critic's values of the actions replayed
+    critic_greedy: jax.Array | None = None  # [T B], and of the greedy ones
+    returns: jax.Array | None = None  # R_t [T B G], of RES
+
+
 def _check_returned(part: str, value: Any, what: str, shape: tuple[int, ...]) -> None:
     """Raises `UsageError` unless a part has returned an array of floats of this shape; asked while it is traced."""
     dtype = getattr(value, "dtype", None)
@@ -143,6 +162,7 @@ class ValueFactorization:
     composition: Composition
     training: Training
     axis: str | None = None
+    softmax: SoftmaxOptions | None = None
 
     def algorithm(self) -> Algorithm:
         """The functions that the engine knows."""
@@ -196,7 +216,8 @@ class ValueFactorization:
         live_key, target_key = jax.random.split(key)
         played = self.play(params, batch.view)
         greedy = exploration.greedy(jax.lax.stop_gradient(played.utilities), batch.view.available)
-        y, critic_target, critic_greedy = self._targets(state, greedy, batch, target_key)
+        targets = jax.lax.stop_gradient(self._targets(state, params, played, greedy, batch, target_key))
+        y = targets.td
         steps, actions, greedy = batch.of_steps((played, batch.actions, greedy))
         context = self._context(state, steps, actions, live_key, greedy)._replace(valid=batch.valid)
         taken = take(steps.utilities, actions)
@@ -221,8 +242,8 @@ class ValueFactorization:
             progress=progress,
             slopes=slopes(jnp.ones_like(joint))[0] if self.weighting.needs_slopes else None,
             critic_value=critic_value,
-            critic_target=critic_target,
-            critic_greedy=critic_greedy,
+            critic_target=targets.critic,
+            critic_greedy=targets.critic_greedy,
             optimal=batch.optimal,
         )
         evidence = jax.lax.stop_gradient(evidence)
@@ -232,6 +253,8 @@ class ValueFactorization:
         own, parts = self.mixer.auxiliary(params["mixer"], context, progress)
         terms |= {"td_loss": self.training.loss_scale * squared(joint + rest, y, weights=weights)}
         terms |= {"residual_loss": mean(penalty)} if self.composition.residual == "penalised" else {}
+        if self.softmax and targets.returns is not None:
+            terms["return_loss"] = self.softmax.return_loss_scale * squared(joint, targets.returns)
         loss = sum(terms.values()) + mean(own[..., None])
         metrics = {
             "loss": loss,
@@ -328,12 +351,23 @@ class ValueFactorization:
         return beside_greedy(actions, greedy)[..., None] * value, jnp.maximum(value, 0) ** 2
 
     def _targets(
-        self, state: LearnerState, greedy: jax.Array, batch: Batch, key: chex.PRNGKey
-    ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-        """y [T B G] from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed.
+        self,
+        state: LearnerState,
+        params: Params,
+        live: Played,
+        greedy: jax.Array,
+        batch: Batch,
+        key: chex.PRNGKey,
+    ) -> Targets:
+        """Targets from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed.
 
         With a joint critic the bootstrap is its target copy, whose values of the actions replayed and of the greedy
-        ones [T B] come along (POW eq. 11; its eq. 5 lacks gamma).
+        ones come along (POW eq. 11; its eq. 5 lacks gamma). RES averages over what one agent may do else, and its
+        returns are those of TD(1): a row or an episode that is cut off is bootstrapped from, as everywhere here.
+
+        Args:
+            params, live: the live parameters, and their pass over the slots.
+            greedy: its greedy actions [T+1 B N].
         """
         training, target = self.training, state.target
         if self.critic:
@@ -349,15 +383,36 @@ class ValueFactorization:
                 return self._mix(target, take(played.utilities, actions), batch.view.state, context, bootstrap=True)
 
         numbers = {"gamma": training.gamma, "lambda_": training.td_lambda}
+        if self.softmax:
+            now, copy = (self._deviations(state, *of, greedy, key) for of in ((params, live), (target, played)))
+            average = softmax_value(now, copy, batch.view.available, self.softmax.softmax_beta)[..., None]
+            y = learner.returns(td_lambda, batch, average, **numbers)
+            return Targets(y, returns=learner.returns(td_lambda, batch, average, gamma=training.gamma, lambda_=1.0))
         at_greedy = value_at(greedy)
         if self.composition.target == "sarsa_lambda":
-            y = learner.returns(targets.sarsa_lambda, batch, value_at(batch.actions), **numbers)
+            y = learner.returns(sarsa_lambda, batch, value_at(batch.actions), **numbers)
         elif self.composition.target == "q_lambda":
             at_taken = batch.of_steps(value_at(batch.actions))
-            y = learner.returns(targets.q_lambda, batch, at_greedy, at_taken, **numbers)
+            y = learner.returns(q_lambda, batch, at_greedy, at_taken, **numbers)
         else:
-            y = learner.returns(targets.td_lambda, batch, at_greedy, **numbers)
-        y = jax.lax.stop_gradient(y)
+            y = learner.returns(td_lambda, batch, at_greedy, **numbers)
         if self.critic is None:
-            return y, None, None
-        return y, *batch.of_steps((value_at(batch.actions)[..., 0], at_greedy[..., 0]))
+            return Targets(y)
+        return Targets(y, *batch.of_steps((value_at(batch.actions)[..., 0], at_greedy[..., 0])))
+
+    def _deviations(
+        self, state: LearnerState, params: Params, played: Played, greedy: jax.Array, key: chex.PRNGKey
+    ) -> jax.Array:
+        """Joint values [T+1 B N A] where agent i takes a and all others their greedy actions [T+1 B N]."""
+        n_actions = played.utilities.shape[-1]
+        context = self._context(state, played, greedy, key)
+        taken = deviations(played.utilities, take(played.utilities, greedy))
+        others = jnp.broadcast_to(jnp.arange(n_actions), (*greedy.shape, n_actions))
+        actions = deviations(others, greedy)
+
+        def joint(taken: jax.Array, actions: jax.Array) -> jax.Array:
+            return self._mix(params, taken, played.view.state, context._replace(actions=actions), bootstrap=True)[
+                ..., 0
+            ]
+
+        return jnp.moveaxis(jax.vmap(jax.vmap(joint))(taken, actions), (0, 1), (-2, -1))

@@ -137,7 +137,8 @@ def test_targets_bootstrap_from_the_sum_of_the_target_utilities() -> None:
     greedy = np.where(available, live, -np.inf).argmax(-1)
     assert (greedy != np.where(available, copy, -np.inf).argmax(-1)).any()
     values = np.take_along_axis(copy, greedy[..., None], -1)[..., 0].sum(-1)
-    y, _, _ = method._targets(state, jnp.asarray(greedy), steps, jax.random.key(2))
+    played = method.play(state.params, steps.view)
+    y = method._targets(state, state.params, played, jnp.asarray(greedy), steps, jax.random.key(2)).td
     bootstrap = np.where(steps.terminated, 0, values[1:])
     expected = np.asarray(steps.rewards) + method.training.gamma * bootstrap
     np.testing.assert_allclose(y[..., 0], np.where(steps.valid, expected, 0), rtol=1e-5, atol=1e-6)
