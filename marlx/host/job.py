@@ -19,7 +19,7 @@ from marlx.analysis.statistics import iqm
 from marlx.engine import widths
 from marlx.engine.memory import is_exhaustion
 from marlx.engine.seeds import ROWS, Fleet, on_cpu, spare_split
-from marlx.host import backend, directory, metrics, parameters
+from marlx.host import backend, directory, metrics, parameters, seed_ids
 from marlx.host.checkpoints import Saved
 from marlx.host.files import DiskError, sweep
 from marlx.host.keeper import Keeper
@@ -352,7 +352,7 @@ class Job:
         self._tell(f"the device's memory ran out; {self._at_a_time()}")
 
     def _at_a_time(self) -> str:
-        return f"going on with {self.seating.size} seeds at a time"
+        return f"going on with {seed_ids.counted(self.seating.size)} at a time"
 
     def _conclude(self, status: str, last: Mapping[str, Any]) -> None:
         seconds = {"device_seconds": self.busy, "checkpoint_seconds": self.keeper.seconds}

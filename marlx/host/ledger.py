@@ -53,7 +53,8 @@ class Ledger:
         """Method, environment and seeds in words."""
         experiment, points = self.lanes.experiment, len(self.lanes.points)
         grid = f" at each of {points} points" if points > 1 else ""
-        return f"{experiment.algorithm_name} on {experiment.environment_name}, {len(self.lanes.seeds)} seeds{grid}"
+        seeds = seed_ids.counted(len(self.lanes.seeds))
+        return f"{experiment.algorithm_name} on {experiment.environment_name}, {seeds}{grid}"
 
     def open(self, fleet: Fleet, evaluations: int) -> None:
         """Writes all that is known, and can fail, before any time is spent; experiment.toml makes it a run.

@@ -49,6 +49,11 @@ def text(ids: Sequence[int]) -> str:
     return ",".join(f"{first}:{end}" for first, end in parts)
 
 
+def counted(count: int) -> str:
+    """How many, in words: 1 seed, 2 seeds."""
+    return f"{count} seed{'s' * (count != 1)}"
+
+
 def _ranges(seeds: "int | str | Iterable[int]") -> list[range]:
     if isinstance(seeds, str):
         return _parsed(seeds)

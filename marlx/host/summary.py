@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marlx.analysis.statistics import ENOUGH, Interval, in_words, kind, over_seeds
-from marlx.host import directory
+from marlx.host import directory, seed_ids
 from marlx.host.console import console
 from marlx.host.metrics import by_seed
 from marlx.host.progress import duration, quantity
@@ -35,7 +35,8 @@ def show_run(run: Run) -> int:
     _row(table, "environment steps/s", quantity(record.get("steps_per_second", 0.0)))
     _dead(table, record.get("dead", []))
     _row(table, "results", str(run.path))
-    _print(f"{run.experiment.algorithm_name} on {run.experiment.environment_name}, {len(run.seeds)} seeds", table)
+    experiment, seeds = run.experiment, seed_ids.counted(len(run.seeds))
+    _print(f"{experiment.algorithm_name} on {experiment.environment_name}, {seeds}", table)
     return int(len(record.get("dead", [])) == len(run.lanes))
 
 

@@ -347,7 +347,7 @@ def test_memory_that_runs_out_halves_the_chunk(
     run(tmp_path / "run", width=1)
     monkeypatch.undo()
     assert_same(whole_one_by_one, tmp_path / "run")
-    assert "ran out; going on with 1 seeds at a time" in (tmp_path / "run" / "events.log").read_text()
+    assert "ran out; going on with 1 seed at a time" in (tmp_path / "run" / "events.log").read_text()
 
 
 @pytest.mark.parametrize("algorithm", ["iql", *(pytest.param(name, marks=SLOW) for name in ("qtran", "mrvf"))])

@@ -187,7 +187,7 @@ def test_memory_that_runs_out_while_compiling(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         short_of_memory(patch, 1)
         run(tmp_path / "run", width=1)
-    assert "memory ran out; going on with 1 seeds at a time" in (tmp_path / "run" / "events.log").read_text()
+    assert "memory ran out; going on with 1 seed at a time" in (tmp_path / "run" / "events.log").read_text()
     run(tmp_path / "alone", width=1)
     assert_same(tmp_path / "alone", tmp_path / "run")
     short_of_memory(monkeypatch, 0)
@@ -225,7 +225,7 @@ def test_memory_that_runs_out_after_going_on(where: str, tmp_path: Path, monkeyp
 
             patch.setattr(Fleet, "train", short)
         assert run(tmp_path / "run", resume=True, **options).finished
-    assert "ran out; going on with 1 seeds at a time" in (tmp_path / "run" / "events.log").read_text()
+    assert "ran out; going on with 1 seed at a time" in (tmp_path / "run" / "events.log").read_text()
     run(tmp_path / "alone", **options)
     assert_same(tmp_path / "alone", tmp_path / "run")
 
