@@ -1,4 +1,4 @@
-"""MRVF: the acting rule, ideal rounds, loss and gradient against NumPy, whom each term teaches, exploration, masks."""
+"""MRVF learns: loss and gradient against NumPy, whom each term teaches, masks, joint values, and its options."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,41 +11,15 @@ from jax.sharding import Mesh, PartitionSpec
 from marlx_envs.options import UsageError
 
 import marlx
-from marlx.agents import AgentOptions
-from marlx.algorithms import mrvf
 from marlx.algorithms.mrvf import MRVF
-from marlx.settings import Training
 from marlx.types import Batch
-from tests.algorithms.learning import SPEC, START, A, B, N, assert_padding_teaches_nothing, batch
+from tests.algorithms.learning import SPEC, START, A, B, N, assert_padding_teaches_nothing
+from tests.algorithms.mrvf_learner import SLOTS, SMALL, learner, parameters, steps
 from tests.parts import mrvf_reference as reference
 from tests.parts.qtran_reference import assert_gradient, doubles
 
-SLOTS, EPSILON, ROWS = 3, 0.4, "rows"
-SMALL = {"round_width": 5, "embedding_width": 3, "value_width": 5, "feature_width": 3, "critic_state_width": 4}
-SMALL |= {"mixing_width": 3, "hypernet_width": 4}
+EPSILON, ROWS = 0.4, "rows"
 Table = np.ndarray
-
-
-def learner(training: dict[str, Any] | None = None, **section: Any) -> MRVF:
-    """The method by the fields of its section, small enough for differences."""
-    values = {**marlx.ALGORITHMS["mrvf"].section_defaults(section), **SMALL, **section}
-    return mrvf.make(SPEC, AgentOptions(hidden_size=4), values, Training(**{"td_lambda": 0.0, **(training or {})}))
-
-
-def parameters(method: MRVF) -> tuple[Any, Any]:
-    """Live ones, whose joint value differs enough between joint actions that rounds are accepted, and the target's."""
-    live, other = (method.init(jax.random.key(seed)).params for seed in (167, 2))
-    return jax.tree.map(lambda x: 3 * x, live), other
-
-
-def steps() -> Batch:
-    """Row 0: an episode of one step ends, another follows. Row 1: one is truncated after a step, another terminates."""
-    made = batch(slots=SLOTS)
-    return made._replace(
-        terminated=made.terminated.at[0, 0].set(True),
-        valid=made.valid.at[1, 1].set(False),
-        view=made.view._replace(starts=made.view.starts.at[1, 0].set(True).at[2, 1].set(True)),
-    )
 
 
 def _expected(
@@ -291,108 +265,6 @@ def test_unavailable_actions_are_never_chosen_learnt_or_bootstrapped_from() -> N
             carry = method.initial_carry(B)
             _, actions = act(state, carry, slot, jax.random.key(seed), jnp.float32(epsilon))
             assert jnp.take_along_axis(slot.available, actions[..., None], -1).all()
-
-
-def test_acting_slot_by_slot_is_the_pass_over_all_slots() -> None:
-    """Without epsilon: the final actions, the memories of both nets, and from which rounds those of an episode came."""
-    method, data = learner(preselection=1.0), steps()
-    live, _ = parameters(method)
-    state, carry = method.init(jax.random.key(0))._replace(params=live), method.initial_carry(B)
-    played = method.play(live, data.view)
-    act = jax.jit(method.act)
-    for t in range(SLOTS + 1):
-        slot = jax.tree.map(lambda x, t=t: x[t], data.view)
-        carry, actions = act(state, carry, slot, jax.random.key(t), jnp.float32(0))
-        np.testing.assert_array_equal(actions, played.final[t])
-    first = np.cumsum(data.view.starts, axis=0) == 1
-    assert not first.all()
-    counts = np.array([[((np.asarray(played.number) == k) & first)[:, b].sum() for k in range(3)] for b in range(B)])
-    np.testing.assert_array_equal(carry.taken, counts)
-    shares = method.report(carry)
-    np.testing.assert_allclose([shares[f"round_share_{k}"] for k in (1, 2, 3)], counts.sum(0) / counts.sum(), rtol=1e-6)
-    assert (counts.sum(0)[:2] > 0).all()
-
-
-@pytest.mark.parametrize("preselected", ["uniform", pytest.param("last", marks=pytest.mark.slow)])
-def test_frequencies_of_actions(preselected: str) -> None:
-    """Epsilon first: uniform with 0.3; else with p = 0.4 a round's greedy action (all differ); else the final one."""
-    method = learner(preselection=0.4, preselected=preselected)
-    live, _ = parameters(method)
-    state, play = method.init(jax.random.key(0))._replace(params=live), jax.jit(method.play)
-    for seed in range(200):
-        view = jax.tree.map(lambda x: x[0, :1], batch(seed).view)
-        view = view._replace(available=jnp.ones_like(view.available))
-        played = play(live, jax.tree.map(lambda x: x[None], view))
-        codes = [int(np.ravel_multi_index(tuple(x[0, 0]), (A,) * N)) for x in played.greedy]
-        if len({*codes}) == 3 and int(played.number[0, 0]) < 2:
-            break
-    else:
-        pytest.fail("no view whose rounds all differ")
-    counts = _frequencies(method, state, view, 0.3)
-    expected = np.full(A**N, 0.3 / A**N)
-    expected[codes[int(played.number[0, 0])]] += 0.7 * 0.6
-    for code in codes if preselected == "uniform" else codes[2:]:
-        expected[code] += 0.7 * 0.4 / (3 if preselected == "uniform" else 1)
-    np.testing.assert_allclose(counts, expected, atol=0.012)
-
-
-def _frequencies(method: MRVF, state: Any, view: Any, epsilon: float, draws: int = 20_000) -> np.ndarray:
-    """Of all joint actions, at the slot of a view [1]."""
-    many = jax.tree.map(lambda x: jnp.repeat(x, draws, 0), view)
-    _, actions = jax.jit(method.act)(state, method.initial_carry(draws), many, jax.random.key(1), jnp.float32(epsilon))
-    return np.bincount(np.ravel_multi_index(tuple(np.asarray(actions).T), (A,) * N), minlength=A**N) / draws
-
-
-def test_a_round_preselected_for_an_episode_stays() -> None:
-    """Of each team its own; another in the next episode."""
-    method, count = learner(preselection=1.0, preselected="episode", preselection_first=True), 300
-    live, _ = parameters(method)
-    state, view = method.init(jax.random.key(0))._replace(params=live), jax.tree.map(lambda x: x[0, :1], batch(3).view)
-    many, act = jax.tree.map(lambda x: jnp.repeat(x, count, 0), view), jax.jit(method.act)
-    carry, rounds = method.initial_carry(count), []
-    for slot, starts in enumerate((True, False, False, True)):
-        several = many._replace(starts=jnp.full(count, starts))
-        greedy = jax.jit(method._play)(
-            live,
-            method._remember(live, (carry.agent, carry.critic), jax.tree.map(lambda x: x[None], several)),
-            jax.tree.map(lambda x: x[None], several),
-        ).greedy[:, 0]
-        carry, actions = act(state, carry, several, jax.random.key(slot), jnp.float32(0.5))
-        rounds.append(np.asarray(carry.preselected))
-        np.testing.assert_array_equal(actions, mrvf.of_round(greedy, carry.preselected))  # epsilon does not touch it
-    np.testing.assert_array_equal(rounds[1], rounds[0])
-    np.testing.assert_array_equal(rounds[2], rounds[0])
-    assert (rounds[3] != rounds[0]).mean() > 0.5 and (np.bincount(rounds[0], minlength=3) > 60).all()
-
-
-def test_preselection_comes_first_where_asked_for() -> None:
-    """With p = 0.4 the last round's greedy action as it is; else uniform with 0.3, or the final one."""
-    method = learner(preselection=0.4, preselected="last", preselection_first=True)
-    live, _ = parameters(method)
-    state, view = method.init(jax.random.key(0))._replace(params=live), jax.tree.map(lambda x: x[0, :1], batch(3).view)
-    view = view._replace(available=jnp.ones_like(view.available))
-    played = jax.jit(method.play)(live, jax.tree.map(lambda x: x[None], view))
-    last, final = (int(np.ravel_multi_index(tuple(x[0, 0]), (A,) * N)) for x in (played.greedy[2], played.final))
-    expected = np.full(A**N, 0.6 * 0.3 / A**N)
-    expected[last] += 0.4
-    expected[final] += 0.6 * 0.7
-    np.testing.assert_allclose(_frequencies(method, state, view, 0.3), expected, atol=0.012)
-    assert last != final
-
-
-@pytest.mark.parametrize("preselection, number", [(0.0, 1), (1.0, 2)])
-def test_softmax_is_of_the_round_explored_around(preselection: float, number: int) -> None:
-    """Each agent by the utilities of the round accepted or of that preselected, epsilon being the temperature."""
-    options = {"exploration": "softmax", "learnt_actions": "recorded", "preselected": "last"}
-    method = learner(preselection=preselection, **options)
-    live, _ = parameters(method)
-    state, view = method.init(jax.random.key(0))._replace(params=live), jax.tree.map(lambda x: x[0, :1], batch(3).view)
-    played = jax.jit(method.play)(live, jax.tree.map(lambda x: x[None], view))
-    assert played.number[0, 0] == 1
-    utilities = np.asarray(played.utilities[number, 0, 0], float)
-    odds = np.exp(utilities / 0.5) * np.asarray(view.available[0])
-    first, second = odds / odds.sum(-1, keepdims=True)
-    np.testing.assert_allclose(_frequencies(method, state, view, 0.5), np.outer(first, second).ravel(), atol=0.012)
 
 
 def test_joint_values() -> None:
