@@ -8,7 +8,7 @@ from pathlib import Path
 
 from marlx_envs.options import UsageError, shown, unknown
 
-from marlx.host.commands import words
+from marlx.host.commands.words import whole_number
 from marlx.host.files import DiskError, disk
 
 MOST = 2_000_000_000
@@ -16,10 +16,9 @@ MOST = 2_000_000_000
 
 def whole(word: str, least: int = 0) -> int:
     """A whole number, as 200000, 200_000 or 2e5."""
-    try:
-        return words.whole("", word, least, MOST)
-    except UsageError as error:  # argparse says after which option
-        raise ArgumentTypeError(str(error).strip()) from error
+    if (found := whole_number(word, least, MOST)) is None:
+        raise ArgumentTypeError(f"must be a whole number from {least} to {MOST}, not {shown(word)}")
+    return found
 
 
 def positive(word: str) -> int:

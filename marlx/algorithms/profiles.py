@@ -113,7 +113,7 @@ _EXCEPTIONS: dict[tuple[str, ...], Overrides] = {
     ("pow", "resq"): {"training.loss_scale": 1.0, "algorithm.critic_loss_scale": 1.0, "algorithm.critic_width": 128},
     # These repositories have QPLEX's network for matrix games everywhere, and paper MRVF took it from them.
     **{(name, "qplex"): {"algorithm.heads": 10, "algorithm.layers": 3} for name in ("wqmix", "na2q", "mrvf")},
-    ("pymarl", "shaq"): {"training.mixer_optimiser": "rmsprop"},  # at 1e-3, the agents at 5e-4; here both at one rate
+    ("pymarl", "shaq"): {"training.mixer_optimiser": "rmsprop"},  # and so a clip of its own; its rate there is 1e-3
     ("na2q", "na2q"): {"training.mixer_optimiser": "adam", "agent.agent_id": False},
     # For StarCraft; pymarl2, and papers POW and MRVF, have 0.1 there too.
     **{(profile, name, "smax"): {"algorithm.alpha": 0.5} for profile in ("wqmix", "remix") for name in _WEIGHTED[:2]},

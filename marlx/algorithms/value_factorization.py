@@ -82,16 +82,14 @@ def make(
 
 def _check_together(made: "ValueFactorization", spec: Spec) -> None:
     names, weighting = made.composition, made.weighting
-    if made.mixer.keeps_apart and (names.weighting != "uniform" or names.critic != "none" or names.residual != "none"):
+    plain = names.weighting == "uniform" and names.critic == names.residual == "none" and not made.softmax
+    if made.mixer.keeps_apart and not plain:
         raise UsageError(
-            f"algorithm.mixer={names.mixer} has no joint value, which a weighting, critic or residual needs; "
+            f"algorithm.mixer={names.mixer} has no joint value, which a weighting, critic, residual or softmax needs; "
             f"valid: {', '.join(name for name, entry in MIXERS.items() if not entry.load().keeps_apart)}"
         )
-    if made.softmax and (made.mixer.keeps_apart or made.critic):
-        part = f"critic={names.critic}" if made.critic else f"mixer={names.mixer}"
-        raise UsageError(
-            f"algorithm.target=softmax is over joint values of a mixer, and does not go with algorithm.{part}"
-        )
+    if made.softmax and made.critic:
+        raise UsageError("algorithm.target=softmax averages joint values of a mixer, and needs algorithm.critic=none")
     head, given = made.mixer.agent_head, made.agent.options.head
     if head not in (None, given):
         raise UsageError(f"algorithm.mixer={names.mixer} needs agent.head={head}, not {given}")
@@ -137,7 +135,7 @@ class Targets(NamedTuple):
     td: jax.Array  # y [T B G]
     critic: jax.Array | None = None  # [T B], the target critic's values of the actions replayed
     critic_greedy: jax.Array | None = None  # [T B], and of the greedy ones
-    returns: jax.Array | None = None  # R_t [T B G], of RES
+    returns: Any = None  # R_t [T B G], of RES
 
 
 def _check_returned(part: str, value: Any, what: str, shape: tuple[int, ...]) -> None:
@@ -251,10 +249,11 @@ class ValueFactorization:
         weights = self._weights(learnt, evidence)
         rest, penalty = self._residual(params, batch.view, steps.view.state, actions, greedy)
         own, parts = self.mixer.auxiliary(params["mixer"], context, progress)
-        terms |= {"td_loss": self.training.loss_scale * squared(joint + rest, y, weights=weights)}
+        scale = self.training.loss_scale
+        terms |= {"td_loss": scale * squared(joint + rest, y, weights=weights)}
         terms |= {"residual_loss": mean(penalty)} if self.composition.residual == "penalised" else {}
-        if self.softmax and targets.returns is not None:
-            terms["return_loss"] = self.softmax.return_loss_scale * squared(joint, targets.returns)
+        if self.softmax:
+            terms["return_loss"] = scale * self.softmax.return_loss_scale * squared(joint + rest, targets.returns)
         loss = sum(terms.values()) + mean(own[..., None])
         metrics = {
             "loss": loss,
@@ -362,8 +361,8 @@ class ValueFactorization:
         """Targets from the target copies: double-Q at the live greedy actions, or SARSA at the actions replayed.
 
         With a joint critic the bootstrap is its target copy, whose values of the actions replayed and of the greedy
-        ones come along (POW eq. 11; its eq. 5 lacks gamma). RES averages over what one agent may do else, and its
-        returns are those of TD(1): a row or an episode that is cut off is bootstrapped from, as everywhere here.
+        ones come along (POW eq. 11; its eq. 5 lacks gamma). RES averages over the other actions of one agent; its
+        returns are those of TD(1), so that a row or an episode that is cut off is bootstrapped from, as everywhere.
 
         Args:
             params, live: the live parameters, and their pass over the slots.
@@ -373,14 +372,14 @@ class ValueFactorization:
         if self.critic:
             critic, values = self.critic, self.critic.use(target["critic"], batch.view)
 
-            def value_at(actions: jax.Array) -> jax.Array:
+            def value_at(actions: jax.Array, bootstrap: bool = False) -> jax.Array:
                 return critic.at(target["critic"], values, batch.view.state, actions)[..., None]
         else:
             played = self.play(target, batch.view)
 
-            def value_at(actions: jax.Array) -> jax.Array:
+            def value_at(actions: jax.Array, bootstrap: bool = False) -> jax.Array:
                 context = self._context(state, played, actions, key)
-                return self._mix(target, take(played.utilities, actions), batch.view.state, context, bootstrap=True)
+                return self._mix(target, take(played.utilities, actions), batch.view.state, context, bootstrap)
 
         numbers = {"gamma": training.gamma, "lambda_": training.td_lambda}
         if self.softmax:
@@ -388,7 +387,7 @@ class ValueFactorization:
             average = softmax_value(now, copy, batch.view.available, self.softmax.softmax_beta)[..., None]
             y = learner.returns(td_lambda, batch, average, **numbers)
             return Targets(y, returns=learner.returns(td_lambda, batch, average, gamma=training.gamma, lambda_=1.0))
-        at_greedy = value_at(greedy)
+        at_greedy = value_at(greedy, bootstrap=True)
         if self.composition.target == "sarsa_lambda":
             y = learner.returns(sarsa_lambda, batch, value_at(batch.actions), **numbers)
         elif self.composition.target == "q_lambda":
@@ -411,8 +410,7 @@ class ValueFactorization:
         actions = deviations(others, greedy)
 
         def joint(taken: jax.Array, actions: jax.Array) -> jax.Array:
-            return self._mix(params, taken, played.view.state, context._replace(actions=actions), bootstrap=True)[
-                ..., 0
-            ]
+            values = self._mix(params, taken, played.view.state, context._replace(actions=actions))
+            return values[..., 0]
 
         return jnp.moveaxis(jax.vmap(jax.vmap(joint))(taken, actions), (0, 1), (-2, -1))

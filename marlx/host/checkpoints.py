@@ -106,7 +106,7 @@ class Checkpoints:
         """Waits, and lets go of the threads. Raises `DiskError`."""
         try:
             self.wait()
-        except DiskError:
+        except BaseException:
             with suppress(Exception):  # which says no more than the first
                 self._manager.close()
             _settle(self._folder)
@@ -250,7 +250,7 @@ def _silence() -> None:
     asyncio when its task is forgotten.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").addFilter(lambda told: "orbax" not in told.getMessage())
+    logging.getLogger("asyncio").addFilter(lambda told: "/orbax/checkpoint/" not in told.getMessage())
     show = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

@@ -71,17 +71,18 @@ def sweep(folder: Path, names: Iterable[str]) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder with all in it. A write that failed earlier may still put files there for a moment.
+    """Removes a folder with all in it, to and from which the threads of a write that failed may still move files.
 
     Raises:
-        OSError: something in it cannot be removed.
+        OSError: something in it cannot be removed, or it is not there.
     """
     for pause in (0.1, 0.3, 1.0, 3.0, None):
         try:
             shutil.rmtree(path)
             break
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY or pause is None:
+            moved = error.errno == errno.ENOTEMPTY or (error.errno == errno.ENOENT and path.exists())
+            if not moved or pause is None:
                 raise
             time.sleep(pause)
 

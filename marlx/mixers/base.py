@@ -62,7 +62,10 @@ class Mixer(abc.ABC):
     def bootstrap(
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
-        """What targets bootstrap from, [..]; arguments as for `apply`, which it is unless a mixer has another."""
+        """Values [..] of greedy joint actions, which targets bootstrap from: those of `apply`, unless a mixer has others.
+
+        The actions are greedy for the live agents, and the utilities the target's, whose own greedy ones may be others.
+        """
         return self.apply(params, utilities, state, context)
 
     def check_sizes(self, utilities: jax.Array, state: jax.Array | None = None) -> None:

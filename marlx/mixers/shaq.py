@@ -30,11 +30,10 @@ Entry(
 
 @dataclass(frozen=True)
 class SHAQ(Mixer):
-    """f is QMIX's network for two inputs; its value changes sign, and so no slope of Q_tot is sure to be positive.
+    """f is QMIX's network for two inputs. As |f| may fall where f rises, Q_tot may fall when a utility rises.
 
     Orders are drawn for each slot; without a key they are the N rotations of one order, in which each agent has each
-    place once. In the released code an order's positions stand for agents at one place and for places at another, so
-    that an agent may be among those before it; here, as in the paper, they are others.
+    place once.
     """
 
     axis: str | None = None
@@ -46,7 +45,7 @@ class SHAQ(Mixer):
 
     @property
     def is_monotone(self) -> bool:
-        """A utility that rises may lessen what others' actions count."""
+        """Never: |f| may fall where f rises."""
         return False
 
     @property
@@ -72,7 +71,7 @@ class SHAQ(Mixer):
     def bootstrap(
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
-        """The sum [..] of utilities [.. N]: at the optimum no action is another than the greedy one."""
+        """The sum [..] of utilities [.. N], as every action is the greedy one."""
         return utilities.sum(-1)
 
     def _earlier(self, key: chex.PRNGKey | None, lead: tuple[int, ...]) -> jax.Array:

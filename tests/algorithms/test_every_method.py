@@ -20,7 +20,14 @@ VARIANTS = ("ideal_cw_qmix", "mrvf_non_strict", "mrvf_single", "pow_qplex", "pow
 
 DIFFERENT = ("qmix", "cw_qmix", "mrvf")  # of different ways to learn
 
-TARGETS_UNREAD = ("qmix", "nm_qmix", "qtran", "mrvf")  # where nothing bootstraps; CW-QMIX's weights read its target
+TARGETS_UNREAD = (
+    "qmix",
+    "nm_qmix",
+    "qtran",
+    "mrvf",
+    "shaq",
+    "res",
+)  # where nothing bootstraps; CW-QMIX's weights read its target
 
 QUICK = ("iql", "vdn", "qmix")  # whose runs are compiled in no time
 
@@ -76,7 +83,7 @@ def _loops(jaxpr: Any, length: int) -> int:
     ("method", "networks", "targets"),
     [
         ("iql", 1, 1), ("qmix", 1, 1), ("qplex", 1, 1), ("qtran", 1, 1), ("cw_qmix", 2, 1), ("remix", 2, 1),
-        ("pow_qmix", 2, 1), ("resq", 3, 1), ("mrvf", 2, 1),
+        ("pow_qmix", 2, 1), ("resq", 3, 1), ("mrvf", 2, 1), ("res", 1, 1),
     ],
 )  # fmt: skip
 def test_no_memory_is_unrolled_twice(method: str, networks: int, targets: int) -> None:

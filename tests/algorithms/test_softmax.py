@@ -100,8 +100,21 @@ def test_gradient_reaches_live_parameters_only() -> None:
     assert all((g == 0).all() for g in jax.tree.leaves(targets))
 
 
-@pytest.mark.parametrize("part", [{"mixer": "independent"}, {"critic": "central"}])
-def test_what_it_does_not_go_with(part: dict[str, str]) -> None:
-    (words,) = (f"{name}={value}" for name, value in part.items())
-    with pytest.raises(UsageError, match=f"algorithm.target=softmax .* does not go with algorithm.{words}"):
+def test_both_losses_are_scaled_alike() -> None:
+    once, half = (learner(None, {"loss_scale": scale}, mixer="qmix", target="softmax") for scale in (1.0, 0.5))
+    live, copy = (once.init(jax.random.key(seed)).params for seed in (1, 2))
+    (_, whole), (_, part) = (loss(method, live, copy, batch()) for method in (once, half))
+    for name in ("td_loss", "return_loss"):
+        np.testing.assert_allclose(part[name], 0.5 * whole[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "part, words",
+    [
+        ({"mixer": "independent"}, "mixer=independent has no joint value, which a .* softmax needs; valid: .*qmix"),
+        ({"critic": "central"}, "target=softmax averages joint values of a mixer, and needs algorithm.critic=none"),
+    ],
+)
+def test_what_it_does_not_go_with(part: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=f"^algorithm.{words}"):
         learner(target="softmax", **part)

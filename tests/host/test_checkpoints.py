@@ -1,5 +1,6 @@
 """Which checkpoints there are, what they hold, and when one is due."""
 
+import itertools
 import logging
 import os
 import shutil
@@ -131,8 +132,30 @@ def test_what_a_failed_save_still_writes_is_no_obstacle(tmp_path: Path, monkeypa
     assert saved.number == 0 and saved.arrays["x"].tolist() == [0, 1, 2]
 
 
+def test_a_close_that_fails_waits_until_nothing_more_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of a save that failed still put files there; then, and when it is interrupted, they are let go of."""
+    opened, late, closed = Checkpoints(tmp_path), iter(["one", "two"]), []
+
+    def refuse() -> None:
+        raise KeyboardInterrupt
+
+    def meanwhile(_: float) -> None:
+        for name in itertools.islice(late, 1):
+            (tmp_path / "checkpoints" / name).touch()
+
+    close = opened._manager.close
+    monkeypatch.setattr(opened, "wait", refuse)
+    monkeypatch.setattr(opened._manager, "close", lambda: closed.append(close()))
+    monkeypatch.setattr(checkpoints.time, "sleep", meanwhile)
+    with pytest.raises(KeyboardInterrupt):
+        opened.close()
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"one", "two"} and closed == [None]
+
+
 def test_the_tasks_of_a_failed_save_are_not_logged_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What other programs forget is."""
+    """Those of other programs are."""
     Checkpoints(tmp_path).close()
     for place in ("site-packages/orbax/checkpoint/type_handlers.py", "own.py"):
         logging.getLogger("asyncio").error("Task exception was never retrieved\nfuture: defined at %s:114", place)

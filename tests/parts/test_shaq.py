@@ -144,8 +144,32 @@ def test_targets_bootstrap_from_the_sum_of_the_target_utilities() -> None:
     np.testing.assert_allclose(y[..., 0], np.where(steps.valid, expected, 0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("target, by_mixer", [("td_lambda", False), ("sarsa_lambda", True), ("softmax", True)])
+def test_other_actions_than_greedy_ones_count_for_more_in_targets(target: str, by_mixer: bool) -> None:
+    """So that the contributions matter to a target wherever it is of such actions."""
+    method, steps = learning.learner({"network": "mlp"}, mixer="shaq", target=target), learning.batch()
+    live, copy, other = (method.init(jax.random.key(seed)).params for seed in (0, 1, 2))
+    one, two = (
+        learning.loss(method, live, target, steps)[1]["target"] for target in (copy, copy | {"mixer": other["mixer"]})
+    )
+    assert (one != two) == by_mixer
+
+
+def test_devices_that_share_a_batch_compute_the_same() -> None:
+    """Halves of a batch, on the members of an axis, against the whole: orders belong to rows."""
+    q, s, context = _inputs(rows=4)
+    whole, shared = (SHAQ(N, D, axis, orders=4, mixing_width=E, hypernet_width=W) for axis in (None, "rows"))
+
+    def half(q: jax.Array, s: jax.Array, best: jax.Array) -> jax.Array:
+        return shared.apply(_params(), q, s, context._replace(greedy_utilities=best))
+
+    parts = (x.reshape(1, 2, 2, -1) for x in (q, s, context.greedy_utilities))
+    joint = jax.jit(jax.vmap(half, 1, 1, axis_name="rows"))(*parts)
+    np.testing.assert_allclose(joint.reshape(1, 4), whole.apply(_params(), q, s, context), rtol=1e-5)
+
+
 def test_it_is_no_mixer_for_weights_by_slopes() -> None:
     with pytest.raises(
-        value_factorization.UsageError, match="needs a mixer that is monotone in every utility, not sha"
+        value_factorization.UsageError, match=r"needs a mixer that is monotone in every utility, not shaq;"
     ):
         learning.learner({}, {}, mixer="shaq", weighting="remix", critic="central")
