@@ -62,7 +62,7 @@ class Mixer(abc.ABC):
     def bootstrap(
         self, params: Params, utilities: jax.Array, state: jax.Array, context: Context | None = None
     ) -> jax.Array:
-        """Values [..] of greedy joint actions, which targets bootstrap from: those of `apply`, unless a mixer has others.
+        """Values [..] of greedy joint actions, which targets bootstrap from: those of `apply`, unless it has others.
 
         The actions are greedy for the live agents, and the utilities the target's, whose own greedy ones may be others.
         """
