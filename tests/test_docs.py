@@ -1,6 +1,7 @@
 """The documentation builds without a warning, leads nowhere that is not there, and leaves nothing out."""
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -55,6 +56,7 @@ def test_the_built_pages(tmp_path: Path) -> None:
     nothing_comes_from_the_network(pages)
     every_name_has_its_place(pages)
     equations_are_mathml(pages)
+    every_finished_run_of_predator_prey_is_told(pages)
 
 
 def build(folder: Path) -> dict[Path, Page]:
@@ -109,6 +111,18 @@ def equations_are_mathml(pages: dict[Path, Page]) -> None:
     text = next(path for path in pages if path.name == "methods.html").read_text(encoding="utf-8")
     assert text.count("<math ") > 20
     assert "$" not in "".join(Page(text).words)
+
+
+def every_finished_run_of_predator_prey_is_told(pages: dict[Path, Page]) -> None:
+    """Of records as they are now, {"command", .., "runs"}, and as older ones are, with a command in each run."""
+    finished = 0
+    for path in (ROOT / "experiments" / "results").glob("predator_prey_*.json"):
+        content = json.loads(path.read_text())
+        runs = content.get("runs", content)
+        finished += sum(run["status"] == "finished" for label, run in runs.items() if ", p = " in label)
+    text = next(path for path in pages if path.name == "methods.html").read_text(encoding="utf-8")
+    assert text.count("predator_prey</span></code> with punishment ") == finished > 10
+    assert "algorithm.recognition_parts=8" in text and "greedy return 38.8 (38.6 to 38.9)" in text
 
 
 @pytest.mark.parametrize("folder", ["methods", "environments"])

@@ -153,12 +153,15 @@ def _recorded(name: str) -> Iterator[str]:
                 f"{found['normalised_return']:.2f}, at the optimum {found['optimal']:.0%}"
             )
     for path in sorted(RESULTS.glob("predator_prey_*.json")):
-        for label, found in record(path.stem).items():
+        content = record(path.stem)
+        for label, found in content.get("runs", content).items():  # older records have a command for each run
             method, _, penalty = label.partition(", p = ")
-            if method == name:
-                final, steps = found["result"]["evaluation_return"], _argument(found, "steps")
+            if method == name and found["status"] == "finished":
+                command = {"command": content.get("command") or found["command"]}
+                final, steps = found["result"]["evaluation_return"], _argument(command, "steps")
+                own = "".join(f", `{word}`" for word in re.findall(r"(?:training|algorithm)\.\S+", command["command"]))
                 yield (
-                    f"- `predator_prey` with punishment {penalty}, {steps} steps, {final['seeds']} seeds: greedy "
+                    f"- `predator_prey` with punishment {penalty}, {steps} steps, {final['seeds']} seeds{own}: greedy "
                     f"return {final['iqm']:.1f} ({final['low']:.1f} to {final['high']:.1f})"
                 )
     for game, outcomes in record("nm_qmix")["outcomes"].items() if name == "nm_qmix" else ():
