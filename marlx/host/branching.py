@@ -119,7 +119,8 @@ def _rows(source: Run, lanes: Lanes, saved: Saved) -> npt.NDArray[np.int64]:
 def _write(path: Path, source: Run, lanes: Lanes, saved: Saved, rows: npt.NDArray[np.int64]) -> None:
     """The files of the new run; experiment.toml, which makes it one, is the last."""
     arrays = {name: array[rows] for name, array in saved.arrays.items()}
-    check_space(path, 2 * sum(array.nbytes for array in arrays.values()))  # two checkpoints stay
+    known = sum(array.nbytes for name, array in arrays.items() if not name.startswith("replay/"))  # which is compressed
+    check_space(path, known)
     notes, columns = saved.notes, lanes.columns()
     mine = [dict(zip(columns, lane, strict=True)) for lane in zip(*(x.tolist() for x in columns.values()), strict=True)]
     dead = [entry for entry in notes["dead"] if {name: entry[name] for name in columns} in mine]
