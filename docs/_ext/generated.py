@@ -157,9 +157,9 @@ def _recorded(name: str) -> Iterator[str]:
         for label, found in content.get("runs", content).items():  # older records have a command for each run
             method, _, penalty = label.partition(", p = ")
             if method == name and found["status"] == "finished":
-                command = {"command": content.get("command") or found["command"]}
-                final, steps = found["result"]["evaluation_return"], _argument(command, "steps")
-                own = "".join(f", `{word}`" for word in re.findall(r"(?:training|algorithm)\.\S+", command["command"]))
+                made = content if "command" in content else found
+                final, steps = found["result"]["evaluation_return"], _argument(made, "steps")
+                own = "".join(f", `{word}`" for word in re.findall(r"(?:training|algorithm)\.\S+", made["command"]))
                 yield (
                     f"- `predator_prey` with punishment {penalty}, {steps} steps, {final['seeds']} seeds{own}: greedy "
                     f"return {final['iqm']:.1f} ({final['low']:.1f} to {final['high']:.1f})"

@@ -16,6 +16,7 @@ from marlx.types import Batch, Progress, View
 
 N, A, O, D, T, B = 2, 3, 4, 5, 2, 2
 SPEC = Spec(N, A, O, D, T, False, None, optimum_known=True)
+SLOTS = 3  # of `steps`
 START = Progress(jnp.float32(0), jnp.float32(0), jnp.float32(0))
 
 
@@ -48,6 +49,16 @@ def batch(seed: int = 0, slots: int = T, rows: int = B, n_agents: int = N) -> Ba
     rewards = jax.random.normal(keys[4], (slots, rows))
     terminated = jnp.zeros((slots, rows), bool).at[-1, 1].set(True)
     return Batch(view, actions, rewards, terminated, jnp.ones((slots, rows), bool), optimal=rewards > 0.5)
+
+
+def steps() -> Batch:
+    """Row 0: an episode of one step ends, another follows. Row 1: one is truncated after a step, another terminates."""
+    made = batch(slots=SLOTS)
+    return made._replace(
+        terminated=made.terminated.at[0, 0].set(True),
+        valid=made.valid.at[1, 1].set(False),
+        view=made.view._replace(starts=made.view.starts.at[1, 0].set(True).at[2, 1].set(True)),
+    )
 
 
 def loss(method: vf.ValueFactorization, live: Any, target: Any, steps: Batch, key: int = 0) -> tuple[jax.Array, Any]:

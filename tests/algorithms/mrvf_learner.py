@@ -1,4 +1,4 @@
-"""A small MRVF, parameters whose rounds differ, and steps with ends of every kind, for tests of it."""
+"""A small MRVF, and parameters whose rounds differ, for tests of it."""
 
 from typing import Any
 
@@ -9,10 +9,8 @@ from marlx.agents import AgentOptions
 from marlx.algorithms import mrvf
 from marlx.algorithms.mrvf import MRVF
 from marlx.settings import Training
-from marlx.types import Batch
-from tests.algorithms.learning import SPEC, batch
+from tests.algorithms.learning import SPEC
 
-SLOTS = 3
 SMALL = {"round_width": 5, "embedding_width": 3, "value_width": 5, "feature_width": 3, "critic_state_width": 4}
 SMALL |= {"mixing_width": 3, "hypernet_width": 4}
 
@@ -27,13 +25,3 @@ def parameters(method: MRVF) -> tuple[Any, Any]:
     """Live ones, whose joint value differs enough between joint actions that rounds are accepted, and the target's."""
     live, other = (method.init(jax.random.key(seed)).params for seed in (167, 2))
     return jax.tree.map(lambda x: 3 * x, live), other
-
-
-def steps() -> Batch:
-    """Row 0: an episode of one step ends, another follows. Row 1: one is truncated after a step, another terminates."""
-    made = batch(slots=SLOTS)
-    return made._replace(
-        terminated=made.terminated.at[0, 0].set(True),
-        valid=made.valid.at[1, 1].set(False),
-        view=made.view._replace(starts=made.view.starts.at[1, 0].set(True).at[2, 1].set(True)),
-    )

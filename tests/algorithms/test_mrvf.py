@@ -13,8 +13,8 @@ from marlx_envs.options import UsageError
 import marlx
 from marlx.algorithms.mrvf import MRVF
 from marlx.types import Batch
-from tests.algorithms.learning import SPEC, START, A, B, N, assert_padding_teaches_nothing
-from tests.algorithms.mrvf_learner import SLOTS, SMALL, learner, parameters, steps
+from tests.algorithms.learning import SLOTS, SPEC, START, A, B, N, assert_padding_teaches_nothing, steps
+from tests.algorithms.mrvf_learner import SMALL, learner, parameters
 from tests.parts import mrvf_reference as reference
 from tests.parts.qtran_reference import assert_gradient, doubles
 

@@ -9,8 +9,8 @@ import pytest
 
 from marlx.algorithms import mrvf
 from marlx.algorithms.mrvf import MRVF
-from tests.algorithms.learning import A, B, N, batch
-from tests.algorithms.mrvf_learner import SLOTS, learner, parameters, steps
+from tests.algorithms.learning import SLOTS, A, B, N, batch, steps
+from tests.algorithms.mrvf_learner import learner, parameters
 
 
 def test_acting_slot_by_slot_is_the_pass_over_all_slots() -> None:

@@ -14,12 +14,11 @@ from marlx.algorithms import qtran
 from marlx.algorithms.qtran import QTRAN, base_errors
 from marlx.settings import Training
 from marlx.types import Batch
-from tests.algorithms.learning import SPEC, START, A, B, N, assert_padding_teaches_nothing, batch
+from tests.algorithms.learning import SLOTS, SPEC, START, A, B, N, assert_padding_teaches_nothing, steps
 from tests.parts import qtran_reference as reference
 from tests.parts.qtran_reference import assert_gradient, doubles
 
 TERMS = ("td_loss", "opt_loss", "nopt_loss")
-SLOTS = 3
 
 
 def learner(training: dict[str, Any] | None = None, **section: Any) -> QTRAN:
@@ -40,16 +39,6 @@ def raised(params: Any, by: float) -> Any:
         return params
     (bias,) = (x for x in jax.tree.leaves(params["value"]) if x.shape == (1,))
     return {**params, "value": jax.tree.map(lambda x: x + by if x is bias else x, params["value"])}
-
-
-def steps() -> Batch:
-    """Row 0: an episode of one step ends, another follows. Row 1: one is truncated after a step, another terminates."""
-    made = batch(slots=SLOTS)
-    return made._replace(
-        terminated=made.terminated.at[0, 0].set(True),
-        valid=made.valid.at[1, 1].set(False),
-        view=made.view._replace(starts=made.view.starts.at[1, 0].set(True).at[2, 1].set(True)),
-    )
 
 
 def test_base_numbers() -> None:
